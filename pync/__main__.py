@@ -1,0 +1,5 @@
+"""`python -m pync`."""
+
+from pync.cli import main
+
+raise SystemExit(main())

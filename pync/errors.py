@@ -1,0 +1,82 @@
+"""Everything that can go wrong, as one tree.
+
+    PyncError
+    ├── UsageError           a bad option, value or combination
+    ├── LocalError           something on this machine: cannot bind, cannot write a file
+    │   └── OutOfDescriptors the process or the system has no descriptor left
+    ├── NetworkError         the network or the peer failed
+    │   ├── ResolveError     a name has no address
+    │   ├── ConnectError     a connection could not be opened
+    │   ├── ConnectionLost   an open connection broke
+    │   └── TimedOut         nothing happened for too long
+    ├── OutputClosed         the reader of standard output went away
+    └── Interrupted          a signal asked us to end
+
+`str(error)` is what a person is told, without the leading "pync: "; it may be
+several lines where several things failed.  status.py says which exit status
+each of them gives.
+"""
+
+
+class PyncError(Exception):
+    """The root: pync raises nothing else on purpose."""
+
+
+class UsageError(PyncError):
+    """The command line asks for something that makes no sense."""
+
+
+class LocalError(PyncError):
+    """This machine refused something: a file, a port, a permission."""
+
+
+class OutOfDescriptors(LocalError):
+    """accept() or socket() found no free descriptor; trying later may help."""
+
+
+class NetworkError(PyncError):
+    """The peer, or the way to it, failed.
+
+    undelivered: bytes taken from the local side that the peer's kernel has not
+    acknowledged; told at the end of the message.
+    """
+
+    undelivered = 0
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if not self.undelivered:
+            return text
+        unit = "byte" if self.undelivered == 1 else "bytes"
+        return f"{text}; {self.undelivered} {unit} not delivered"
+
+
+class ResolveError(NetworkError):
+    """A host name has no address."""
+
+
+class ConnectError(NetworkError):
+    """No address of the host accepted a connection."""
+
+
+class ConnectionLost(NetworkError):
+    """An established connection broke."""
+
+
+class TimedOut(NetworkError):
+    """A time limit passed."""
+
+
+class OutputClosed(PyncError):
+    """Whoever read our standard output has gone."""
+
+
+class Interrupted(PyncError):
+    """The process got a signal that asks it to end.
+
+    signum: the signal's number.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"signal {signum}")
+        self.signum = signum
