@@ -61,24 +61,111 @@ The manual says more, with examples: man pync
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import signal
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from docopt import DocoptExit, DocoptLanguageError, docopt
 
 from pync import __version__
 from pync.environment import Environment
-from pync.errors import Interrupted, OutputClosed, PyncError, UsageError
+from pync.errors import Interrupted, PyncError, UsageError
+from pync.interrupts import Interrupts, die_by
 from pync.options import REFUSED, Options, option_name, read_options
 from pync.program import run
 from pync.status import ExitStatus, status_of
+
+USAGE = __doc__ or ""
 
 
 def main() -> int:
     """Run pync as this process, and return its exit status."""
     open_closed_descriptors()
-    return shell(sys.argv[1:], Environment.of_process())
+    environment = Environment()
+    try:
+        options = read_arguments(sys.argv[1:], environment)
+        if options is not None:
+            run(options, environment, watch=[Interrupts()])
+    except Interrupted as interrupted:
+        die_by(interrupted.signum)
+        return status_of(interrupted)
+    except PyncError as error:
+        if not error.quiet:
+            environment.complain(str(error))
+        return status_of(error)
+    except Exception as error:
+        if environment.variables.get("PYNC_TRACEBACK"):
+            raise
+        name = type(error).__name__
+        environment.complain(f"internal error: {name}: {error} (PYNC_TRACEBACK=1 shows where)")
+        return ExitStatus.LOCAL
+    return ExitStatus.DONE
+
+
+def open_closed_descriptors() -> None:
+    """Let no socket become standard input, output or error: open /dev/null on closed ones."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is fd
+
+
+def read_arguments(arguments: list[str], environment: Environment) -> Options | None:
+    """The options; None once --help or --version has been answered."""
+    given, addresses = parse(arguments)
+    if given.pop("help"):
+        os.write(environment.stdout, USAGE.encode())
+        return None
+    if given.pop("version"):
+        os.write(environment.stdout, f"pync {__version__}\n".encode())
+        return None
+    options = read_options(given, addresses)
+    return options._replace(md5_key=md5_key(environment)) if options.md5sig else options
+
+
+def parse(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Options by field name, and the bare arguments.  Raises UsageError."""
+    try:
+        found = docopt(USAGE, arguments, default_help=False)
+    except DocoptLanguageError as error:
+        raise UsageError(str(error)) from None
+    except DocoptExit as error:
+        raise UsageError(explain(str(error))) from None
+    addresses = found.pop("<address>")
+    given = {name[2:].replace("-", "_"): value for name, value in found.items()}
+    for address in [one for one in addresses if re.fullmatch("-[46]+", one)]:
+        addresses.remove(address)  # docopt takes -4 for a negative number
+        given["ipv4"] |= "4" in address
+        given["ipv6"] |= "6" in address
+    if "--" in addresses:
+        addresses.remove("--")
+    return given, addresses
+
+
+def explain(message: str) -> str:
+    """docopt's complaint as one line that names the option."""
+    names = re.findall(r"Option\((?:'(-.)'|None), (?:'(--[^']+)'|None)", message)
+    for short, long in names:
+        if reason := REFUSED.get(short or long):
+            return f"{short or long}: {reason}"
+        known = long and hasattr(Options, long[2:].replace("-", "_"))
+        return f"{long or short} is given twice" if known else f"no such option: {short or long}"
+    return message.partition("\n")[0] + "; see pync --help"
+
+
+def md5_key(environment: Environment) -> bytes:
+    """The key of --md5sig, at most 80 bytes."""
+    key = environment.variables.get("PYNC_MD5SIG_KEY")
+    if key is None:
+        import getpass
+
+        try:
+            key = getpass.getpass("TCP MD5 key: ")
+        except (EOFError, OSError):
+            raise UsageError(f"{option_name('md5sig')} needs a key in PYNC_MD5SIG_KEY") from None
+    data = os.fsencode(key)
+    if not 1 <= len(data) <= 80:
+        raise UsageError(f"{option_name('md5sig')} needs a key of 1 to 80 bytes")
+    return data

@@ -19,7 +19,12 @@ each of them gives.
 
 
 class PyncError(Exception):
-    """The root: pync raises nothing else on purpose."""
+    """The root: pync raises nothing else on purpose.
+
+    quiet: the exit status says it all, and no line is printed.
+    """
+
+    quiet = False
 
 
 class UsageError(PyncError):
@@ -69,6 +74,8 @@ class TimedOut(NetworkError):
 
 class OutputClosed(PyncError):
     """Whoever read our standard output has gone."""
+
+    quiet = True
 
 
 class Interrupted(PyncError):

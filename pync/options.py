@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from pync.address import check_name, check_port
 from pync.errors import UsageError
 
 
@@ -58,6 +59,7 @@ class Options(NamedTuple):
     min_ttl: int | None = None
     debug: bool = False
     md5sig: bool = False
+    md5_key: bytes = b""
     tcp_keepalive: float | None = None
 
     verbose: int = 0
@@ -211,15 +213,6 @@ def option_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-def check_port(text: str, lowest: int = 1) -> None:
-    """Raise ValueError unless `text` is a port's number or could be a service's name."""
-    if text.isdigit() and text.isascii():
-        if not lowest <= int(text[:10]) <= 65535:
-            raise ValueError(f"not a port from {lowest} to 65535")
-    elif not re.fullmatch(r"(?=.*[a-z])[a-z0-9]+([-.+_*/][a-z0-9]+)*", text, re.ASCII | re.I):
-        raise ValueError("neither a port number nor the name of a service")
-
-
 def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     """Options from `given`, texts and flags by field name, and the bare arguments.
 
@@ -251,23 +244,20 @@ def read_value(field: str, value: Any) -> Any:
 
 def place(options: Options, addresses: list[str]) -> Options:
     """Put the bare arguments where they belong."""
-    if any(control_characters(address) for address in addresses):
-        raise UsageError("an address has a control character in it")
+    for address in addresses:
+        checked(check_name, "address", address)
     if options.unixsock:
         return options._replace(path=only_path(addresses))
     if options.listen:
         return place_listener(options, addresses)
-    if len(addresses) != 2 or not addresses[0]:
+    if len(addresses) != 2:
         raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
-    return options._replace(host=addresses[0], port=port_argument(addresses[1]))
-
-
-def control_characters(text: str) -> bool:
-    return any(character < " " or character == "\x7f" for character in text)
+    host, port = addresses
+    return options._replace(host=host, port=checked(check_port, "port", port))
 
 
 def only_path(addresses: list[str]) -> str:
-    if len(addresses) != 1 or not addresses[0]:
+    if len(addresses) != 1:
         raise UsageError(f"--unixsock needs one path, not {told(addresses)}")
     return addresses[0]
 
@@ -283,17 +273,17 @@ def place_listener(options: Options, addresses: list[str]) -> Options:
         raise UsageError("--listen takes one host and one port, as in: pync -l localhost 2389")
     return options._replace(
         host=hosts[0] if hosts else None,
-        port=port_argument(port, lowest=0),
+        port=checked(check_port, "port", port, 0),
         source=None,
         source_port=None,
     )
 
 
-def port_argument(text: str, lowest: int = 1) -> str:
+def checked(check: Callable[..., None], what: str, text: str, *arguments: int) -> str:
     try:
-        check_port(text, lowest)
+        check(text, *arguments)
     except ValueError as error:
-        raise UsageError(f"port {text!r} is {error}") from None
+        raise UsageError(f"{what} {text!r} is {error}") from None
     return text
 
 

@@ -1,0 +1,35 @@
+"""Names of hosts, ports and paths: what may stand in one, and how one is shown."""
+
+from __future__ import annotations
+
+import re
+
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+SERVICE_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+([-.+_*/][a-z0-9]+)*", re.ASCII | re.IGNORECASE)
+
+
+def printable(text: str) -> str:
+    """`text` with its control characters, C0, DEL and C1, written as \\xNN.
+
+    Whatever a peer or an argument controls goes through here on its way to a
+    person, so that it cannot move the cursor or forge a line.
+    """
+    return text.translate(CONTROLS).encode("utf-8", "backslashreplace").decode()
+
+
+def check_name(text: str) -> None:
+    """Raise ValueError for a host or path that is empty or holds a control character."""
+    if not text:
+        raise ValueError("empty")
+    if text != text.translate(CONTROLS):
+        raise ValueError("not a name: there is a control character in it")
+
+
+def check_port(text: str, lowest: int = 1) -> None:
+    """Raise ValueError unless `text` is a port's number or could be a service's name."""
+    if text.isascii() and text.isdigit():
+        if len(text) > 5 or not lowest <= int(text) <= 65535:
+            raise ValueError(f"not a port from {lowest} to 65535")
+    elif not SERVICE_NAME.fullmatch(text):
+        raise ValueError("neither a port number nor the name of a service")

@@ -1,0 +1,168 @@
+"""From options to what they name: an endpoint, a listener, stages, taps, terms."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+
+from pync.endings import Terms
+from pync.environment import Environment
+from pync.errors import ConnectError, OutOfDescriptors
+from pync.loop import Loop
+from pync.options import Options
+from pync.stage import Stage
+from pync.stream import NEVER, Attempt, Endpoint, Listener, Sink, Source, WouldBlock
+from pync.taps import Limit, Pace, Translated
+from pync.transports import Transport, standard_streams, transport
+from pync.transports.memory import Discard, Silence
+
+REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
+DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
+ACCEPT_RETRY = 0.25  # seconds until a descriptor may have become free
+
+
+def transport_of(options: Options) -> Transport:
+    if options.unixsock:
+        return transport("unix")
+    return transport("udp" if options.udp else "tcp")
+
+
+class Connecting:
+    """A task that tries one address after the other until one accepts.
+
+    endpoint: the connection, once the task is over.  advance raises ConnectError
+    with a line for each address if none does, or none in time: one limit, in
+    seconds, holds for all of them together.
+    """
+
+    def __init__(self, options: Options, loop: Loop, say: Callable[[str], None]) -> None:
+        self.endpoint: Endpoint | None = None
+        self._loop = loop
+        self._say = say
+        self._failures: list[ConnectError] = []
+        self._attempts = self._each(transport_of(options), options)
+        self._attempt = next(self._attempts)
+        limit = options.connect_limit
+        self._deadline = NEVER if limit is None else loop.clock() + limit
+
+    def _each(self, via: Transport, options: Options) -> Iterator[Attempt]:
+        for address in via.addresses(options):
+            yield via.connect(address, options)
+
+    def advance(self) -> bool:
+        try:
+            self.endpoint = self._attempt.finish()
+        except WouldBlock as blocked:
+            if self._loop.clock() < self._deadline:
+                blocked.until = min(blocked.until, self._deadline)
+                raise
+            peer = self._attempt.peer.target
+            self._failed(ConnectError(f"connect to {peer} failed: Connection timed out"))
+            raise self._all_failures() from None
+        except ConnectError as error:
+            self._failed(error)
+            return self._go_on()
+        for failure in self._failures:
+            self._say(f"pync: {failure}")
+        return False
+
+    def _failed(self, error: ConnectError) -> None:
+        self._failures.append(error)
+        for fd in self._attempt.descriptors:
+            self._loop.forget(fd)
+        self._attempt.abandon()
+
+    def _go_on(self) -> bool:
+        attempt = next(self._attempts, None)
+        if attempt is None:
+            raise self._all_failures()
+        self._attempt = attempt
+        return True
+
+    def _all_failures(self) -> ConnectError:
+        return ConnectError("\n".join(map(str, self._failures)))
+
+
+class Accepting:
+    """A task that waits for one peer.  endpoint: its connection, once the task is over."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.endpoint: Endpoint | None = None
+        self._listener = listener
+
+    def advance(self) -> bool:
+        try:
+            self.endpoint = self._listener.accept()
+        except OutOfDescriptors:
+            raise WouldBlock(after=ACCEPT_RETRY) from None
+        return False
+
+
+def listen(options: Options) -> Listener:
+    return transport_of(options).listen(options)
+
+
+def local_source(options: Options, environment: Environment) -> Source:
+    """What is sent: standard input, as the options change it."""
+    if not options.reads_stdin:
+        return Silence()
+    source = standard_streams().standard_input(environment.stdin)
+    if options.crlf:
+        from pync.wire.crlf import Crlf
+
+        source = Translated(source, Crlf())
+    if options.interval:
+        source = Pace(source, options.interval, environment.clock)
+    return source
+
+
+def local_sink(options: Options, environment: Environment) -> Sink:
+    """Where what is received goes."""
+    if options.send_only:
+        return Discard()
+    return standard_streams().standard_output(environment.stdout)
+
+
+def stages(options: Options) -> list[Stage]:
+    """The protocols between the user's bytes and the peer's, a fresh set for each peer."""
+    if not options.telnet:
+        return []
+    from pync.wire.telnet import Telnet
+
+    return [Stage(Telnet())]
+
+
+def received(options: Options, environment: Environment) -> Callable[[Source], Source]:
+    """What wraps the source of one peer's bytes."""
+    return functools.partial(tap_received, options=options, terminal=environment.shows)
+
+
+def tap_received(source: Source, options: Options, terminal: bool) -> Source:
+    if options.recv_limit:
+        source = Limit(source, options.recv_limit)
+    if options.safe_tty and terminal:
+        from pync.wire.safe_text import SafeText
+
+        source = Translated(source, SafeText())
+    return source
+
+
+def terms(options: Options, environment: Environment, has_end: bool) -> Terms:
+    """How a session with a peer ends.  has_end: as Endpoint's."""
+    limited = any((options.quit is not None, options.timeout, options.recv_limit))
+    idle = options.timeout
+    if idle is None and options.keep_open and not has_end:
+        idle = DATAGRAM_PEER_IDLE
+    return Terms(
+        keeps_end_back=options.listen,
+        sends_end=options.sends_end,
+        one_way=options.send_only,
+        peer_end_is_final=bool(
+            environment.interactive or not options.reads_stdin or options.recv_limit
+        ),
+        quit_after=options.quit_after,
+        reply_wait=None if has_end or options.listen or limited else REPLY_WAIT,
+        idle=None if idle is None else idle + (options.interval or 0),
+        idle_failure=options.idle_timeout,
+        linger=options.linger,
+    )

@@ -1,0 +1,261 @@
+"""The ending rules: when a session ends, and how.
+
+They stand in two tables, ENDINGS while a session runs and CLOSINGS once it has
+been decided that it ends.  A row says when it is due, as a time on the loop's
+clock (AT_ONCE, a moment to come, NEVER), and what is done then; of the rows
+that are due the first wins.
+
+Where a row depends on something that changes without notice (bytes held, bytes
+unacknowledged), it is due at the next moment worth looking, and finds then that
+it is due later still.
+
+"Inward" is from standard input to the network, "outward" the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from pync.errors import LocalError, PyncError, TimedOut
+from pync.stream import NEVER
+
+if TYPE_CHECKING:
+    from pync.flow import Flow
+    from pync.session import Session
+
+AT_ONCE = float("-inf")
+DRAIN = 2.0  # seconds that a closing connection may be kept open by what the peer still sends
+FIRST_LOOK, LAST_LOOK = 0.001, 0.05  # seconds between looks at what is unacknowledged
+
+
+class Terms(NamedTuple):
+    """What the options say about the ending.  Times are seconds; None: no limit.
+
+    keeps_end_back: our end waits for the peer's while stdin has given nothing.
+    sends_end: stdin's end is passed on.
+    one_way: nothing is wanted of the peer.
+    peer_end_is_final: nothing is wanted of stdin once the peer has ended.
+    quit_after: from stdin's end to ours.
+    reply_wait: from the last reply to our end, once stdin has ended.
+    idle: from the last movement to a quiet end.  idle_failure: to an error.
+    linger: what a silent stdin gets once the peer has ended.
+    """
+
+    keeps_end_back: bool = False
+    sends_end: bool = True
+    one_way: bool = False
+    peer_end_is_final: bool = False
+    quit_after: float | None = None
+    reply_wait: float | None = None
+    idle: float | None = None
+    idle_failure: float | None = None
+    linger: float = 2.0
+
+
+class Closing:
+    """How a session ends once it has been decided that it does.
+
+    error: raised at the end.  abrupt: by a reset, not by our end.  drain_until:
+    until then the peer may still send, and is not listened to.  patience:
+    seconds without progress until what is undelivered is given up.
+    """
+
+    def __init__(
+        self,
+        *,
+        error: PyncError | None = None,
+        abrupt: bool = False,
+        drain_until: float = AT_ONCE,
+        patience: float | None = None,
+    ) -> None:
+        self.error = error
+        self.abrupt = abrupt
+        self.drain_until = drain_until
+        self.patience = patience
+        self.drain: Flow | None = None
+        self.next_look = FIRST_LOOK
+
+
+class Rule(NamedTuple):
+    """A row: when it is due, and what is then done; act returns whether to go on."""
+
+    due: Callable[[Session], float]
+    act: Callable[[Session], bool]
+
+
+def at_once(condition: object) -> float:
+    return AT_ONCE if condition else NEVER
+
+
+# When something is due.
+
+
+def output_failed(session: Session) -> float:
+    return at_once(session.outward.over and session.outward.error)
+
+
+def input_failed(session: Session) -> float:
+    return at_once(isinstance(session.inward.error, LocalError))
+
+
+def sending_failed(session: Session) -> float:
+    """The peer takes no more; what it sent before is still read to its end."""
+    return at_once(session.inward.error and session.outward.over)
+
+
+def both_ended(session: Session) -> float:
+    return at_once(session.inward.over and session.outward.over)
+
+
+def peer_ended_for_good(session: Session) -> float:
+    final = session.terms.peer_end_is_final or not session.remote.has_end
+    return at_once(session.outward.over and final)
+
+
+def input_silent(session: Session) -> float:
+    """The peer has ended, and stdin says nothing."""
+    if not session.outward.over or session.inward.drained_at < NEVER:
+        return NEVER
+    busy = session.clock() if session.inward.held else AT_ONCE
+    last = max(session.outward.drained_at, session.inward.moved_at, busy)
+    return last + session.terms.linger
+
+
+def quit_time(session: Session) -> float:
+    limit = session.terms.quit_after
+    return NEVER if limit is None else session.inward.drained_at + limit
+
+
+def all_sent(session: Session) -> float:
+    return at_once(session.terms.one_way and session.inward.over)
+
+
+def no_reply(session: Session) -> float:
+    if session.terms.reply_wait is None or not session.inward.over:
+        return NEVER
+    busy = session.clock() if session.outward.held else AT_ONCE
+    last = max(session.inward.drained_at, session.outward.moved_at, busy)
+    return last + session.terms.reply_wait
+
+
+def idle(session: Session) -> float:
+    return idle_for(session, session.terms.idle)
+
+
+def idle_too_long(session: Session) -> float:
+    return idle_for(session, session.terms.idle_failure)
+
+
+def idle_for(session: Session, limit: float | None) -> float:
+    if limit is None:
+        return NEVER
+    due = session.progress_at + limit
+    if due > session.clock() and session.undelivered:
+        return min(due, session.clock() + limit / 4)  # look whether they have been acknowledged
+    return due
+
+
+def failed_while_closing(session: Session) -> float:
+    closing = session.closing
+    failed = session.inward.error or session.outward.error
+    return at_once(closing and not closing.error and failed)
+
+
+def all_settled(session: Session) -> float:
+    """Everything has gone out, is acknowledged, and the peer has had time to take it."""
+    closing, now = session.closing, session.clock()
+    assert closing
+    if not (closing.abrupt or session.inward.over):
+        return NEVER
+    if session.remote.sink.unacknowledged():
+        session.remote.sink.check()
+        closing.next_look = min(2 * closing.next_look, LAST_LOOK)
+        return now + closing.next_look
+    if closing.drain is None or closing.drain.over:
+        return AT_ONCE
+    return closing.drain_until
+
+
+def out_of_patience(session: Session) -> float:
+    if session.closing is None or session.closing.patience is None:
+        return NEVER
+    due = session.progress_at + session.closing.patience
+    return min(due, session.clock() + LAST_LOOK) if due > session.clock() else due
+
+
+# What is done.
+
+
+def fail(session: Session) -> bool:
+    raise session.outward.error or session.inward.error or AssertionError
+
+
+def fail_once_delivered(session: Session) -> bool:
+    """stdin broke off: the reset tells the peer that more was to come."""
+    error = session.inward.error
+    return session.close(Closing(error=error, abrupt=True, patience=session.terms.linger))
+
+
+def end_in_order(session: Session) -> bool:
+    return session.close(Closing(patience=session.terms.idle))
+
+
+def end_after_drain(session: Session) -> bool:
+    """The peer may still send: a close with that unread would cost it our last bytes."""
+    limit = DRAIN if session.terms.quit_after is None else session.terms.quit_after
+    wanted = session.remote.has_end and session.inward.given
+    drain_until = session.clock() + limit if wanted else AT_ONCE
+    return session.close(Closing(drain_until=drain_until, patience=session.terms.idle))
+
+
+def end_by_reset(session: Session) -> bool:
+    """A peer that still reads learns that more was to come."""
+    return session.close(Closing(abrupt=True, patience=session.terms.idle))
+
+
+def end_now(session: Session) -> bool:
+    return session.close(Closing(patience=session.terms.linger))
+
+
+def end_idle(session: Session) -> bool:
+    if session.undelivered:
+        raise TimedOut(f"timed out after {session.terms.idle:g} s without progress")
+    return end_now(session)
+
+
+def fail_idle(session: Session) -> bool:
+    raise TimedOut(f"timed out: idle for {session.terms.idle_failure:g} s")
+
+
+def finish(session: Session) -> bool:
+    assert session.closing
+    session.finish(session.closing.abrupt)
+    if session.closing.error:
+        raise session.closing.error
+    return False
+
+
+def give_up(session: Session) -> bool:  # noqa: ARG001
+    raise TimedOut("timed out while closing")
+
+
+ENDINGS = (
+    Rule(output_failed, fail),
+    Rule(input_failed, fail_once_delivered),
+    Rule(sending_failed, fail),
+    Rule(both_ended, end_in_order),
+    Rule(peer_ended_for_good, end_after_drain),
+    Rule(input_silent, end_by_reset),
+    Rule(quit_time, end_now),
+    Rule(all_sent, end_after_drain),
+    Rule(no_reply, end_now),
+    Rule(idle, end_idle),
+    Rule(idle_too_long, fail_idle),
+)
+
+CLOSINGS = (
+    Rule(failed_while_closing, fail),
+    Rule(all_settled, finish),
+    Rule(out_of_patience, give_up),
+)

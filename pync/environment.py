@@ -1,0 +1,51 @@
+"""The process around pync: its three descriptors, clock and variables.
+
+cli makes the real one; a test makes its own, of pipes and a clock that it
+turns.  Nothing below cli touches sys.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from pync.address import printable
+
+
+class Environment(NamedTuple):
+    """stdin, stdout, stderr: descriptors.  clock: seconds, never running backwards."""
+
+    stdin: int = 0
+    stdout: int = 1
+    stderr: int = 2
+    clock: Callable[[], float] = time.monotonic
+    variables: Mapping[str, str] = os.environ
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person types into standard input."""
+        return os.isatty(self.stdin)
+
+    @property
+    def shows(self) -> bool:
+        """Whether standard output is a terminal."""
+        return os.isatty(self.stdout)
+
+    def say(self, line: str) -> None:
+        """Write one line to stderr, escaped; a stderr that has gone is nobody's to tell."""
+        data = (printable(line) + "\n").encode()
+        while data:
+            try:
+                data = data[os.write(self.stderr, data) :]
+            except BlockingIOError:  # somebody else has set O_NONBLOCK
+                select.select([], [self.stderr], [])
+            except OSError:
+                return
+
+    def complain(self, message: str) -> None:
+        """Tell what went wrong: each line of `message` behind "pync: "."""
+        for line in message.split("\n"):
+            self.say(f"pync: {line}")

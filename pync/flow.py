@@ -1,0 +1,80 @@
+"""One direction: bytes from a source to a sink, and then the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pync.errors import PyncError
+from pync.movers import Mover, choose_mover
+from pync.stream import Condition, EndOfStream, Sink, Source
+
+BUDGET = 8  # chunks moved before others get their turn
+
+
+class Flow:
+    """A task that moves everything from `source` to `sink`, then ends the sink.
+
+    changed is notified when the flow is over.  end replaces sink.end where the
+    end is not simply passed on; like it, it may raise WouldBlock.
+
+    moved: bytes.  moved_at, drained_at: when the last of them moved and when the
+    source gave its last, by `clock`.  over: whether there is nothing left to do;
+    error: why, if not because of the end.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        clock: Callable[[], float],
+        changed: Condition,
+        end: Callable[[], None] | None = None,
+    ) -> None:
+        self.source = source
+        self.sink = sink
+        self.moved = 0
+        self.moved_at = clock()
+        self.drained_at: float | None = None
+        self.over = False
+        self.error: PyncError | None = None
+        self._clock = clock
+        self._changed = changed
+        self._end = end or sink.end
+        self._stopping = False
+        self._mover: Mover = choose_mover(source, sink)
+
+    @property
+    def held(self) -> int:
+        """Bytes taken from the source, or waiting inside it, that the sink has not got."""
+        return self._mover.held + self.source.backlog
+
+    def stop(self) -> None:
+        """Read no more: what is held is still written, then the end follows."""
+        self._stopping = True
+
+    def advance(self) -> bool:
+        try:
+            if self.drained_at is None and self._move():
+                return True
+            self._end()
+        except PyncError as error:
+            self.error = error
+            self.sink.abandon()
+        self.over = True
+        self._changed.notify()
+        return False
+
+    def _move(self) -> bool:
+        """Move a few chunks; whether there may be more."""
+        try:
+            for _ in range(BUDGET):
+                if self._stopping and not self._mover.held:
+                    raise EndOfStream
+                moved = self._mover.move()
+                self.moved += moved
+                self.moved_at = self._clock()
+        except EndOfStream:
+            self.drained_at = self._clock()
+            self._changed.notify()
+            return False
+        return True

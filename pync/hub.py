@@ -1,0 +1,216 @@
+"""Many peers at once: each is a session of its own, between its outbox and our output.
+
+Standard input goes to everybody: one flow reads it into the fan-out, which puts
+each piece into every client's outbox.  Standard output is shared: whoever has
+begun to write a piece finishes it before anybody else writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pync.dial import ACCEPT_RETRY
+from pync.errors import NetworkError, OutOfDescriptors
+from pync.flow import Flow
+from pync.loop import Loop
+from pync.session import Session
+from pync.stream import Condition, Endpoint, Ends, Listener, Sink, Source, WouldBlock
+from pync.transports.memory import MemoryPipe
+
+OUTBOX = 1 << 20  # bytes that may wait for one client
+PIECE = 1 << 16  # bytes that go to everybody at once
+BATCH = 64  # clients admitted before others get their turn
+
+
+class Hub:
+    """A task that admits clients for ever and runs a session for each.
+
+    local: what goes to every client, and where what they send goes.
+    open_session(ends, endpoint): the session that joins the two.  welcome and
+    complain: told of each client that comes, and of what ended one that failed.
+    patience: seconds that a client may take nothing of what waits for it.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        listener: Listener,
+        local: Ends,
+        open_session: Callable[[Ends, Endpoint], Session],
+        welcome: Callable[[Endpoint], None],
+        complain: Callable[[str], None],
+        patience: float,
+    ) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._fan_out = FanOut(loop.clock, self._cut, patience)
+        self._output = SharedOutput(local.sink)
+        self._open_session = open_session
+        self._welcome = welcome
+        self._complain = complain
+        self._left = Condition()
+        self._full = False
+        loop.spawn(Broadcast(local.source, self._fan_out, loop.clock))
+
+    def advance(self) -> bool:
+        for _ in range(BATCH):
+            try:
+                endpoint = self._listener.accept()
+            except OutOfDescriptors as error:
+                self._say_full(error)
+                raise WouldBlock(after=ACCEPT_RETRY, condition=self._left) from None
+            self._admit(endpoint)
+        return True
+
+    def _say_full(self, error: OutOfDescriptors) -> None:
+        if not self._full:
+            self._full = True
+            self._complain(f"{error}; clients wait until one leaves")
+
+    def _admit(self, endpoint: Endpoint) -> None:
+        self._welcome(endpoint)
+        outbox = MemoryPipe(OUTBOX)
+        sink = self._output.share()
+        session = self._open_session(Ends(outbox, sink), endpoint)
+        member = Member(session, outbox, sink, self._part)
+        self._fan_out.add(member)
+        self._loop.spawn(member)
+
+    def _part(self, member: Member, error: NetworkError | None) -> None:
+        self._fan_out.remove(member)
+        member.sink.release()
+        self._left.notify()
+        if error:
+            self._complain(str(error))
+
+    def _cut(self, member: Member) -> None:
+        """Drop one that takes nothing, for the others' sake."""
+        self._loop.cancel(member)
+        error = NetworkError(f"{member.session.remote.peer} takes nothing: dropped")
+        member.session.give_up(error)
+        self._part(member, error)
+
+
+class Broadcast:
+    """A task: the flow from standard input to everybody, whose failing is ours."""
+
+    def __init__(self, source: Source, fan_out: FanOut, clock: Callable[[], float]) -> None:
+        self._flow = Flow(source, fan_out, clock, Condition())
+
+    def advance(self) -> bool:
+        again = self._flow.advance()
+        if self._flow.error:
+            raise self._flow.error
+        return again
+
+
+class Member:
+    """A task: one client's session; its failing is its own."""
+
+    def __init__(
+        self,
+        session: Session,
+        outbox: MemoryPipe,
+        sink: SharedSink,
+        part: Callable[[Member, NetworkError | None], None],
+    ) -> None:
+        self.session = session
+        self.outbox = outbox
+        self.sink = sink
+        self._part = part
+
+    def advance(self) -> bool:
+        try:
+            again = self.session.advance()
+        except NetworkError as error:
+            self._part(self, error)
+            return False
+        if not again:
+            self._part(self, None)
+        return again
+
+
+class FanOut(Sink):
+    """Puts what it is given into every member's outbox.
+
+    The slowest sets the pace as long as it moves at all; one that has not moved
+    for `patience` seconds with its outbox full is cut.  With nobody there it
+    waits, so that nothing is lost.
+    """
+
+    limit = PIECE
+
+    def __init__(
+        self, clock: Callable[[], float], cut: Callable[[Member], None], patience: float
+    ) -> None:
+        self._clock = clock
+        self._cut = cut
+        self._patience = patience
+        self._members: dict[Member, None] = {}
+        self._came = Condition()
+        self._ended = False
+
+    def add(self, member: Member) -> None:
+        self._members[member] = None
+        if self._ended:
+            member.outbox.end()
+        self._came.notify()
+
+    def remove(self, member: Member) -> None:
+        self._members.pop(member, None)
+        member.outbox.changed.notify()
+
+    def write(self, data: bytes | memoryview) -> int:
+        for member in [one for one in self._members if one.outbox.room < len(data)]:
+            self._wait_for(member)
+        if not self._members:
+            raise WouldBlock(condition=self._came)
+        for member in self._members:
+            member.outbox.write(data)
+        return len(data)
+
+    def _wait_for(self, member: Member) -> None:
+        until = member.session.inward.moved_at + self._patience
+        if self._clock() < until:
+            raise WouldBlock(condition=member.outbox.changed, until=until)
+        self._cut(member)
+
+    def end(self) -> None:
+        self._ended = True
+        for member in self._members:
+            member.outbox.end()
+
+
+class SharedOutput:
+    """One sink for many, a piece at a time."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.holder: SharedSink | None = None
+        self.freed = Condition()
+
+    def share(self) -> SharedSink:
+        return SharedSink(self)
+
+
+class SharedSink(Sink):
+    """One client's share of the output.  Its end is not the output's."""
+
+    def __init__(self, output: SharedOutput) -> None:
+        self._output = output
+        self.limit = output.sink.limit
+
+    def write(self, data: bytes | memoryview) -> int:
+        output = self._output
+        if output.holder not in (None, self):
+            raise WouldBlock(condition=output.freed)
+        output.holder = self
+        taken = output.sink.write(data)
+        if taken == len(data):
+            self.release()
+        return taken
+
+    def release(self) -> None:
+        if self._output.holder is self:
+            self._output.holder = None
+            self._output.freed.notify()

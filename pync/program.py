@@ -1,0 +1,162 @@
+"""What pync does, from options to the end.  Errors are raised, for cli to tell."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from pync import dial
+from pync.endings import Terms
+from pync.environment import Environment
+from pync.errors import NetworkError
+from pync.hub import Hub
+from pync.loop import Loop, Task
+from pync.options import Options
+from pync.session import Session
+from pync.stream import Endpoint, Ends, Listener, Sink
+from pync.taps import Limit
+from pync.transports.memory import Discard, Given
+
+
+def run(options: Options, environment: Environment, watch: Sequence[Task] = ()) -> None:
+    """Do what `options` say.  watch: tasks that run beside, such as the one for signals."""
+    with Loop(environment.clock) as loop:
+        for task in watch:
+            loop.spawn(task)
+        program = Program(options, environment, loop)
+        if options.listen:
+            program.listen()
+        else:
+            program.connect()
+
+
+class OutputWatch:
+    """A task that notices when whoever reads our output has gone."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def advance(self) -> bool:
+        self._sink.watch()
+
+
+class Program:
+    """The modes, over one loop."""
+
+    def __init__(self, options: Options, environment: Environment, loop: Loop) -> None:
+        self._options = options
+        self._environment = environment
+        self._loop = loop
+
+    def connect(self) -> None:
+        try:
+            remote = self._open()
+        except NetworkError as error:
+            error.quiet = self._options.zero and not self._options.verbose
+            raise
+        self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
+        if self._options.zero:
+            remote.close()
+        elif self._options.fd_pass:
+            hand_over(self._environment.stdout, remote)
+        else:
+            self._converse(remote, self._output())
+
+    def _open(self) -> Endpoint:
+        connecting = dial.Connecting(self._options, self._loop, self._say)
+        self._loop.run(connecting)
+        assert connecting.endpoint
+        if self._options.zero and not connecting.endpoint.has_end:
+            self._probe(connecting.endpoint)
+        return connecting.endpoint
+
+    def listen(self) -> None:
+        listener = dial.listen(self._options)
+        try:
+            for place in listener.places:
+                self._say(f"Listening on {place}")
+            output = self._output()
+            if self._options.keep_open:
+                self._serve(listener, output)
+            else:
+                self._serve_one(listener, output)
+        finally:
+            listener.close()
+
+    def _serve_one(self, listener: Listener, output: Sink) -> None:
+        accepting = dial.Accepting(listener)
+        self._loop.run(accepting)
+        assert accepting.endpoint
+        for fd in listener.descriptors:
+            self._loop.forget(fd)
+        listener.close()
+        self._welcome(accepting.endpoint)
+        if self._options.fd_pass:
+            hand_over(self._environment.stdout, accepting.endpoint)
+        else:
+            self._converse(accepting.endpoint, output)
+
+    def _serve(self, listener: Listener, output: Sink) -> None:
+        source = dial.local_source(self._options, self._environment)
+        hub = Hub(
+            self._loop,
+            listener,
+            Ends(source, output),
+            self._session,
+            self._welcome,
+            self._environment.complain,
+            self._options.linger,
+        )
+        self._loop.run(hub)
+
+    def _converse(self, remote: Endpoint, output: Sink) -> None:
+        """One session, with standard input and output."""
+        source = dial.local_source(self._options, self._environment)
+        session = self._session(Ends(source, output), remote)
+        try:
+            self._loop.run(session)
+        finally:
+            remote.close()
+            moved = f"{session.inward.taken} bytes sent, {session.outward.given} received"
+            self._say(moved, least=2)
+
+    def _session(self, local: Ends, remote: Endpoint) -> Session:
+        options, environment = self._options, self._environment
+        return Session(
+            self._loop,
+            local,
+            remote,
+            dial.terms(options, environment, remote.has_end),
+            dial.stages(options),
+            dial.received(options, environment),
+        )
+
+    def _probe(self, remote: Endpoint) -> None:
+        """Let a peer that cannot refuse a connection refuse an empty datagram."""
+        wait = self._options.connect_limit or dial.REPLY_WAIT
+        terms = Terms(peer_end_is_final=True, reply_wait=wait)
+        ends = Ends(Given(b""), Discard())
+        received = functools.partial(Limit, count=1)
+        self._loop.run(Session(self._loop, ends, remote, terms, received=received))
+
+    def _output(self) -> Sink:
+        """Standard output, watched from now on."""
+        output = dial.local_sink(self._options, self._environment)
+        self._loop.spawn(OutputWatch(output))
+        return output
+
+    def _welcome(self, endpoint: Endpoint) -> None:
+        if self._options.verbose:
+            self._say(f"Connection received on {endpoint.peer.came_from(self._options.nodns)}")
+
+    def _say(self, line: str, least: int = 1) -> None:
+        if self._options.verbose >= least:
+            self._environment.say(line)
+
+
+def hand_over(stdout: int, remote: Endpoint) -> None:
+    """Give the connection itself to whoever is behind standard output."""
+    from pync.transports import stdio
+
+    stdio.hand_over(stdout, remote.descriptors[0])
+    remote.close()

@@ -1,0 +1,114 @@
+"""Two ends joined by flows, both ways, with any stages in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pync.errors import PyncError
+from pync.flow import Flow
+from pync.loop import Loop
+from pync.stage import Stage
+from pync.stream import NEVER, Condition, Ends, Source
+
+
+class Direction:
+    """The flows that bytes pass one way, in their order."""
+
+    def __init__(self, flows: Sequence[Flow]) -> None:
+        self.flows = flows
+
+    @property
+    def over(self) -> bool:
+        return self.flows[-1].over
+
+    @property
+    def error(self) -> PyncError | None:
+        return next((flow.error for flow in self.flows if flow.error), None)
+
+    @property
+    def held(self) -> int:
+        """Bytes that came in at the beginning and have not come out at the end."""
+        return sum(flow.held for flow in self.flows)
+
+    @property
+    def taken(self) -> int:
+        """Bytes that came in at the beginning and went on from there."""
+        return self.flows[0].moved
+
+    @property
+    def given(self) -> int:
+        """Bytes that came out at the end."""
+        return self.flows[-1].moved
+
+    @property
+    def moved_at(self) -> float:
+        return max(flow.moved_at for flow in self.flows)
+
+    @property
+    def drained_at(self) -> float:
+        """When the source at the beginning ended; NEVER: it has not."""
+        at = self.flows[0].drained_at
+        return NEVER if at is None else at
+
+
+class Relay:
+    """`local` and `remote` joined through `stages`.
+
+    inward is from local to remote, outward the way back.  changed is notified
+    when a flow has drained or is over.  end_remote takes the place of
+    remote.sink.end, to decide whether and when the end is passed on; received
+    wraps the source of what goes to local.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        local: Ends,
+        stages: Sequence[Stage],
+        remote: Ends,
+        end_remote: Callable[[], None],
+        received: Callable[[Source], Source],
+    ) -> None:
+        self.changed = Condition()
+        self._loop = loop
+        joints = chain(local, stages, remote)
+        ends = [*(None for _ in stages), end_remote]
+        taps = [received, *(as_it_is for _ in stages)]
+        clock, changed = loop.clock, self.changed
+        self.inward = Direction(
+            [
+                Flow(near.source, far.sink, clock, changed, end)
+                for (near, far), end in zip(joints, ends, strict=True)
+            ]
+        )
+        self.outward = Direction(
+            [
+                Flow(tap(far.source), near.sink, clock, changed)
+                for (near, far), tap in zip(reversed(joints), reversed(taps), strict=True)
+            ]
+        )
+
+    def start(self) -> None:
+        for flow in (*self.inward.flows, *self.outward.flows):
+            self._loop.spawn(flow)
+
+    def stop_inward(self) -> None:
+        """Take no more from local; what has been taken still goes out, and then the end."""
+        first = self.inward.flows[0]
+        first.stop()
+        self._loop.wake(first)
+
+    def cancel(self, direction: Direction) -> None:
+        """Stop moving, and leave things as they are."""
+        for flow in direction.flows:
+            self._loop.cancel(flow)
+
+
+def as_it_is(source: Source) -> Source:
+    return source
+
+
+def chain(local: Ends, stages: Sequence[Stage], remote: Ends) -> list[tuple[Ends, Ends]]:
+    """The joints: local with the first stage, each stage with the next, the last with remote."""
+    faces = [local, *(face for stage in stages for face in (stage.plain, stage.wire)), remote]
+    return list(zip(faces[::2], faces[1::2], strict=True))

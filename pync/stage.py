@@ -1,0 +1,141 @@
+"""A protocol between two faces: plain towards the user, wire towards the peer.
+
+    local  --flow-->  plain | engine | wire  --flow-->  remote
+    local  <--flow--  plain | engine | wire  <--flow--  remote
+
+The engine (wire/) is bytes in, bytes out.  The faces are ordinary sources and
+sinks, so stages stack, and run over anything that has a source and a sink.
+Whatever happens at one face may let another go on: all four wait for, and
+notify, one condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from pync.stream import Condition, EndOfStream, Ends, Sink, Source, WouldBlock
+
+HIGH_WATER = 256 * 1024  # bytes in an engine, one way, that stop more from coming in
+
+
+class Engine(Protocol):
+    """A protocol's state, in one role."""
+
+    def receive(self, data: bytes) -> None:
+        """These bytes came from the peer.  Raises NetworkError if they make no sense."""
+
+    def receive_end(self) -> None:
+        """The peer's bytes have ended."""
+
+    def send(self, data: bytes) -> None:
+        """The user wants these bytes to get to the peer."""
+
+    def send_end(self) -> None:
+        """The user's bytes have ended."""
+
+    def data_to_send(self, limit: int) -> bytes:
+        """Up to `limit` bytes for the wire; empty if there is nothing now."""
+
+    def data_received(self, limit: int) -> bytes:
+        """Up to `limit` bytes for the user; empty if there is nothing now."""
+
+    @property
+    def send_backlog(self) -> int:
+        """Bytes for the wire that data_to_send has not given."""
+
+    @property
+    def receive_backlog(self) -> int:
+        """Bytes for the user that data_received has not given."""
+
+    @property
+    def send_over(self) -> bool:
+        """Whether the wire will get nothing beyond the backlog."""
+
+    @property
+    def receive_over(self) -> bool:
+        """Whether the user will get nothing beyond the backlog."""
+
+
+class Outlet(NamedTuple):
+    """One of an engine's two outputs."""
+
+    take: Callable[[int], bytes]
+    backlog: Callable[[], int]
+    over: Callable[[], bool]
+
+
+class FaceSource(Source):
+    """What comes out of an engine at one face."""
+
+    def __init__(self, outlet: Outlet, changed: Condition) -> None:
+        self._outlet = outlet
+        self._changed = changed
+
+    @property
+    def backlog(self) -> int:
+        return self._outlet.backlog()
+
+    def read(self, limit: int) -> bytes:
+        data = self._outlet.take(limit)
+        if data:
+            self._changed.notify()
+            return data
+        if self._outlet.over():
+            raise EndOfStream
+        raise WouldBlock(condition=self._changed)
+
+
+class FaceSink(Sink):
+    """What goes into an engine at one face."""
+
+    def __init__(
+        self,
+        put: Callable[[bytes], None],
+        put_end: Callable[[], None],
+        full: Callable[[], bool],
+        changed: Condition,
+    ) -> None:
+        self._put = put
+        self._put_end = put_end
+        self._full = full
+        self._changed = changed
+
+    def write(self, data: bytes | memoryview) -> int:
+        if self._full():
+            raise WouldBlock(condition=self._changed)
+        try:
+            self._put(bytes(data))
+        finally:
+            self._changed.notify()
+        return len(data)
+
+    def end(self) -> None:
+        self._put_end()
+        self._changed.notify()
+
+    abandon = end
+
+
+class Stage:
+    """An engine with its two faces."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        changed = Condition()
+        to_user = Outlet(
+            engine.data_received, lambda: engine.receive_backlog, lambda: engine.receive_over
+        )
+        to_wire = Outlet(engine.data_to_send, lambda: engine.send_backlog, lambda: engine.send_over)
+        self.plain = Ends(
+            FaceSource(to_user, changed),
+            FaceSink(engine.send, engine.send_end, self._full, changed),
+        )
+        self.wire = Ends(
+            FaceSource(to_wire, changed),
+            FaceSink(engine.receive, engine.receive_end, self._full, changed),
+        )
+
+    def _full(self) -> bool:
+        """An engine may answer what it receives, so either backlog stops both ways in."""
+        return max(self._engine.send_backlog, self._engine.receive_backlog) >= HIGH_WATER

@@ -1,0 +1,203 @@
+"""The contract between what moves bytes and what they move through.
+
+Bytes move one way, from a Source to a Sink.  An Endpoint is one of each with
+one peer behind them; a Listener gives Endpoints.
+
+Try first, wait after: every operation is tried at once and raises WouldBlock,
+with what to wait for, if it cannot go on.  So a descriptor that never blocks
+(a file, /dev/null) never reaches the selector, which may refuse it, and one
+that nobody wants anything of is not watched.
+
+EndOfStream is an exception, never empty bytes: an empty datagram is a datagram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn, Protocol
+
+READ = 1  # the same numbers as selectors.EVENT_READ and EVENT_WRITE
+WRITE = 2
+
+NEVER = float("inf")
+
+
+class EndOfStream(Exception):
+    """The source has given everything."""
+
+
+class Condition:
+    """Something that tasks wait for and that somebody will notify."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[object, Callable[[], None]] = {}
+
+    def add(self, waiter: object, wake: Callable[[], None]) -> None:
+        self._waiting[waiter] = wake
+
+    def discard(self, waiter: object) -> None:
+        self._waiting.pop(waiter, None)
+
+    def notify(self) -> None:
+        """Wake everything that waits now."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            for wake in waiting.values():
+                wake()
+
+
+class WouldBlock(Exception):
+    """Try again once any of these comes true; with none of them, never.
+
+    fd, events: the descriptor is ready for READ or WRITE.
+    until: the loop's clock says so, in seconds.  after: that many seconds passed.
+    condition: it was notified.
+    """
+
+    def __init__(
+        self,
+        fd: int | None = None,
+        events: int = 0,
+        *,
+        until: float = NEVER,
+        after: float = NEVER,
+        condition: Condition | None = None,
+    ) -> None:
+        super().__init__()
+        self.fd = fd
+        self.events = events
+        self.until = until
+        self.after = after
+        self.condition = condition
+
+
+class Source:
+    """Where bytes come from.
+
+    raw_fd: a descriptor whose bytes are the stream's bytes, or None.
+    """
+
+    raw_fd: int | None = None
+
+    def read(self, limit: int) -> bytes:
+        """At most `limit` bytes, or one whole datagram.
+
+        Raises WouldBlock, EndOfStream, or a PyncError if the source broke.
+        """
+        raise NotImplementedError
+
+    @property
+    def backlog(self) -> int:
+        """Bytes taken from further up and not given out yet."""
+        return 0
+
+
+class Sink:
+    """Where bytes go.
+
+    raw_fd: as in Source.  limit: the most bytes that one write may be given.
+    """
+
+    raw_fd: int | None = None
+    limit: int = 1 << 30
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Take some of `data`, and return how many bytes.  Raises as read does."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """No more will be written.  May be repeated, and may raise WouldBlock: not yet."""
+
+    def abandon(self) -> None:
+        """The flow into this sink broke: nothing more comes, and it was not the end."""
+
+    def unacknowledged(self) -> int:
+        """Bytes written that the other side's kernel has not confirmed yet."""
+        return 0
+
+    def check(self) -> None:
+        """Raise a NetworkError if what is unacknowledged will remain so."""
+
+    def watch(self) -> NoReturn:
+        """Raise OutputClosed if whoever reads from here has gone, else WouldBlock."""
+        raise WouldBlock
+
+
+class Ends(NamedTuple):
+    """A source and a sink that face the same way."""
+
+    source: Source
+    sink: Sink
+
+
+class Peer(Protocol):
+    """The other side, in the words that scripts know from Debian's nc."""
+
+    def __str__(self) -> str:
+        """`127.0.0.1 port 2389`, or a path."""
+
+    @property
+    def target(self) -> str:
+        """As it was asked for: `localhost (127.0.0.1) port 80 (tcp)`, or a path."""
+
+    def reached(self, numeric: bool) -> str:
+        """`localhost 80 port [tcp/http]`; numeric: without a look-up."""
+
+    def came_from(self, numeric: bool) -> str:
+        """`localhost 53682`; numeric: without a look-up."""
+
+
+class Endpoint:
+    """A source and a sink with one peer behind both.
+
+    has_end: whether the peer can say that it has ended; datagrams cannot.
+    descriptors: what to forget before they are closed.
+    """
+
+    has_end = True
+    descriptors: tuple[int, ...] = ()
+
+    def __init__(self, source: Source, sink: Sink, peer: Peer) -> None:
+        self.source = source
+        self.sink = sink
+        self.peer = peer
+
+    def close(self) -> None:
+        """Let go of it, in order.  May be repeated."""
+
+    def abort(self) -> None:
+        """Close it so that the peer cannot take this for the end, where that can be said."""
+        self.close()
+
+
+class Listener:
+    """Gives an endpoint for each peer that comes.
+
+    places: where it listens, as -v says it: `0.0.0.0 2389`.
+    """
+
+    places: tuple[str, ...] = ()
+    descriptors: tuple[int, ...] = ()
+
+    def accept(self) -> Endpoint:
+        """The next peer.  Raises WouldBlock, or OutOfDescriptors."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop listening, and remove what stands in the file system for it."""
+
+
+class Attempt:
+    """A connection being opened to `peer`."""
+
+    descriptors: tuple[int, ...] = ()
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def finish(self) -> Endpoint:
+        """The open connection.  Raises WouldBlock, or ConnectError."""
+        raise NotImplementedError
+
+    def abandon(self) -> None:
+        """Give it up."""

@@ -1,0 +1,90 @@
+"""Wrappers around a source that change what comes out of it, or when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from pync.stream import EndOfStream, Source, WouldBlock
+
+
+class Limit(Source):
+    """Ends after `count` reads: packets, where the source gives packets."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source = source
+        self._left = count
+
+    @property
+    def backlog(self) -> int:
+        return self._source.backlog
+
+    def read(self, limit: int) -> bytes:
+        if not self._left:
+            raise EndOfStream
+        data = self._source.read(limit)
+        self._left -= 1
+        return data
+
+
+class Pace(Source):
+    """Gives one line at a time, and pauses `interval` seconds after each."""
+
+    def __init__(self, source: Source, interval: float, clock: Callable[[], float]) -> None:
+        self._source = source
+        self._interval = interval
+        self._clock = clock
+        self._held = b""
+        self._not_before = clock()
+
+    @property
+    def backlog(self) -> int:
+        return len(self._held) + self._source.backlog
+
+    def read(self, limit: int) -> bytes:
+        if self._clock() < self._not_before:
+            raise WouldBlock(until=self._not_before)
+        data = self._held or self._source.read(limit)
+        line_end = data.find(b"\n", 0, limit) + 1
+        taken = line_end or min(len(data), limit)
+        self._held = data[taken:]
+        if line_end:
+            self._not_before = self._clock() + self._interval
+        return data[:taken]
+
+
+class Translator(Protocol):
+    """A transformation of a byte stream that keeps state from piece to piece."""
+
+    growth: int  # the most bytes that one byte may become
+
+    def translate(self, data: bytes) -> bytes: ...
+
+    def finish(self) -> bytes:
+        """What was held back for bytes that did not come."""
+
+
+class Translated(Source):
+    """Gives what `translator` makes of the source, one read for one read."""
+
+    def __init__(self, source: Source, translator: Translator) -> None:
+        self._source = source
+        self._translator = translator
+        self._finished = False
+
+    @property
+    def backlog(self) -> int:
+        return self._source.backlog
+
+    def read(self, limit: int) -> bytes:
+        if self._finished:
+            raise EndOfStream
+        try:
+            return self._translator.translate(
+                self._source.read(max(1, limit // self._translator.growth))
+            )
+        except EndOfStream:
+            self._finished = True
+            if rest := self._translator.finish():
+                return rest
+            raise

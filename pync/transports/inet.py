@@ -1,0 +1,297 @@
+"""Internet addresses: looked up, named, and the sockets' options set."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from pync.errors import LocalError, ResolveError, UsageError
+from pync.options import Options, option_name
+from pync.transports.sockets import Address, reason
+
+# For machines without /etc/services, such as small containers.
+WELL_KNOWN = {
+    "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "domain": 53, "http": 80, "pop3": 110,
+    "ntp": 123, "imap": 143, "ldap": 389, "https": 443, "imaps": 993, "pop3s": 995,
+}  # fmt: skip
+
+KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+
+
+class InetAddress(NamedTuple):
+    """An address to connect to, or one that somebody came from.
+
+    name: the host as it was asked for, if it was.  protocol: tcp or udp.
+    """
+
+    family: int
+    sockaddr: Address
+    protocol: str
+    name: str = ""
+
+    @property
+    def host(self) -> str:
+        """The number, without the prefix of an IPv4 address that a dual-stack socket gives."""
+        return str(self.sockaddr[0]).removeprefix("::ffff:")
+
+    @property
+    def port(self) -> int:
+        return int(self.sockaddr[1])
+
+    def __str__(self) -> str:
+        return f"{self.host} port {self.port}"
+
+    @property
+    def target(self) -> str:
+        named = f"{self.name} ({self.host})" if self.name not in ("", self.host) else self.host
+        return f"{named} port {self.port} ({self.protocol})"
+
+    def reached(self, numeric: bool) -> str:
+        service = "*" if numeric else service_name(self.port, self.protocol)
+        return f"{self.name or self.host} {self.port} port [{self.protocol}/{service}]"
+
+    def came_from(self, numeric: bool) -> str:
+        if numeric:
+            return f"{self.host} {self.port}"
+        try:
+            name, _ = socket.getnameinfo((self.host, self.port), 0)
+        except (OSError, UnicodeError):
+            name = self.host
+        return f"{name} {self.port}"
+
+
+def service_name(port: int, protocol: str) -> str:
+    try:
+        return socket.getservbyport(port, protocol)
+    except OSError:
+        return "*"
+
+
+def port_number(text: str, protocol: str, numeric: bool) -> int:
+    """The number of a port or service.  Raises UsageError."""
+    if text.isdigit():
+        return int(text)
+    if numeric:
+        raise UsageError(f"port {text!r} is a name, and --nodns forbids to look it up")
+    try:
+        return socket.getservbyname(text.lower(), protocol)
+    except OSError:
+        if text.lower() in WELL_KNOWN:
+            return WELL_KNOWN[text.lower()]
+    raise UsageError(f"port {text!r} is not a service that this machine knows")
+
+
+def family_wanted(options: Options) -> int:
+    if options.ipv4:
+        return socket.AF_INET
+    return socket.AF_INET6 if options.ipv6 else socket.AF_UNSPEC
+
+
+def look_up(host: str | None, port: int, protocol: str, options: Options) -> list[InetAddress]:
+    """The addresses of `host`, best first; without a host, those to listen on.
+
+    Raises ResolveError, or UsageError for a name when options forbid look-ups.
+    """
+    flags = 0 if host else socket.AI_PASSIVE
+    if options.nodns:
+        flags |= socket.AI_NUMERICHOST
+    family = family_wanted(options)
+    try:
+        found = socket.getaddrinfo(host, port, family, KINDS[protocol], flags=flags)
+    except socket.gaierror as error:
+        if options.nodns and error.errno == socket.EAI_NONAME:
+            raise UsageError(f"{host!r} is a name, and --nodns forbids to look it up") from None
+        raise ResolveError(f"cannot resolve {host}: {error.strerror}") from None
+    except UnicodeError:
+        raise ResolveError(f"cannot resolve {host}: not a host name") from None
+    return [InetAddress(row[0], row[4], protocol, host or "") for row in found]  # type: ignore[arg-type]
+
+
+def remote_addresses(options: Options, protocol: str) -> list[InetAddress]:
+    """Where to connect to, as far as the local address asked for can get there."""
+    port = port_number(options.port or "", protocol, options.nodns)
+    addresses = look_up(options.host, port, protocol, options)
+    if options.source is None:
+        return addresses
+    local = {address.family for address in local_addresses(options.source, 0, protocol, options)}
+    usable = [address for address in addresses if address.family in local]
+    if not usable:
+        raise UsageError(f"--source {options.source} and {options.host} are of different families")
+    return usable
+
+
+def local_addresses(
+    host: str | None, port: int, protocol: str, options: Options
+) -> list[InetAddress]:
+    """As look_up, but what cannot be resolved is a mistake on this side."""
+    try:
+        return look_up(host, port, protocol, options)
+    except ResolveError as error:
+        raise LocalError(str(error)) from None
+
+
+def new_socket(family: int, protocol: str) -> socket.socket:
+    try:
+        return socket.socket(family, KINDS[protocol])
+    except OSError as error:
+        raise LocalError(f"cannot open a socket: {reason(error)}") from None
+
+
+def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
+    """A socket to reach `address` with, as options want it.  Raises LocalError."""
+    sock = new_socket(address.family, address.protocol)
+    with closed_on_error(sock):
+        set_socket_options(sock, options)
+        bind_source(sock, address, options)
+    return sock
+
+
+def bind_source(sock: socket.socket, address: InetAddress, options: Options) -> None:
+    """Give `sock` the local end that was asked for."""
+    if options.source is None and options.source_port is None:
+        return
+    port = port_number(options.source_port or "0", address.protocol, options.nodns)
+    any_host = "::" if sock.family == socket.AF_INET6 else "0.0.0.0"
+    found = local_addresses(options.source or any_host, port, address.protocol, options)
+    local = next(entry for entry in found if entry.family == sock.family)
+    if address.protocol == "tcp":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bind(sock, local)
+
+
+def listening_socket(options: Options, protocol: str) -> tuple[socket.socket, tuple[str, ...]]:
+    """A socket bound where options say, and the places, `0.0.0.0 2389`, that this means.
+
+    Without a host one socket serves both families, which keeps them on one port.
+    Raises LocalError or UsageError.
+    """
+    port = port_number(options.port or "0", protocol, options.nodns)
+    anywhere = options.host is None and family_wanted(options) == socket.AF_UNSPEC
+    dual = anywhere and socket.has_dualstack_ipv6()
+    local = local_addresses("::" if dual else options.host, port, protocol, options)[0]
+    sock = new_socket(local.family, protocol)
+    with closed_on_error(sock):
+        if local.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        if protocol == "tcp" and os.name == "posix":  # elsewhere it would share a live port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        set_socket_options(sock, options)
+        bind(sock, local)
+        bound = local._replace(sockaddr=sock.getsockname())
+    hosts = ("0.0.0.0", "::") if dual else (bound.host,)
+    return sock, tuple(f"{host} {bound.port}" for host in hosts)
+
+
+def bind(sock: socket.socket, local: InetAddress) -> None:
+    try:
+        sock.bind(local.sockaddr)
+    except OSError as error:
+        raise LocalError(f"cannot bind to {local}: {reason(error)}") from None
+
+
+@contextmanager
+def closed_on_error(sock: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
+
+
+class Setting(NamedTuple):
+    """One socket option: where it is set, and its number, or None where there is none."""
+
+    level: int
+    number: int | None
+
+
+def ip_setting(v4: int | None, v6: int | None) -> dict[int, Setting]:
+    return {
+        socket.AF_INET: Setting(socket.IPPROTO_IP, v4),
+        socket.AF_INET6: Setting(socket.IPPROTO_IPV6, v6),
+    }
+
+
+def socket_setting(number: int | None) -> dict[int, Setting]:
+    families = ("AF_INET", "AF_INET6", "AF_UNIX")
+    here = [getattr(socket, name) for name in families if hasattr(socket, name)]
+    return dict.fromkeys(here, Setting(socket.SOL_SOCKET, number))
+
+
+SO_DEBUG = getattr(socket, "SO_DEBUG", None)
+IP_MINTTL = 21  # Linux, ip(7)
+IPV6_MINHOPCOUNT = 73  # Linux, in linux/in6.h
+
+SETTINGS: dict[str, dict[int, Setting]] = {
+    "broadcast": socket_setting(socket.SO_BROADCAST),
+    "recv_buffer": socket_setting(socket.SO_RCVBUF),
+    "send_buffer": socket_setting(socket.SO_SNDBUF),
+    "debug": socket_setting(SO_DEBUG),
+    "tos": ip_setting(socket.IP_TOS, getattr(socket, "IPV6_TCLASS", None)),
+    "ttl": ip_setting(socket.IP_TTL, socket.IPV6_UNICAST_HOPS),
+    "min_ttl": ip_setting(IP_MINTTL, IPV6_MINHOPCOUNT),
+}
+
+
+def set_socket_options(sock: socket.socket, options: Options) -> None:
+    """Set what was asked for.  Raises LocalError, which names the option."""
+    for field, by_family in SETTINGS.items():
+        value = getattr(options, field)
+        if value is None or value is False:
+            continue
+        for family in families_of(sock):
+            apply_setting(sock, by_family[family], int(value), option_name(field))
+
+
+def families_of(sock: socket.socket) -> list[int]:
+    """What the socket may speak: an IPv6 one may carry IPv4 as well."""
+    if sock.family != socket.AF_INET6 or sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return [sock.family]
+    return [socket.AF_INET6, socket.AF_INET]
+
+
+def apply_setting(sock: socket.socket, setting: Setting, value: int, option: str) -> None:
+    if setting.number is None:
+        raise LocalError(f"{option}: this system has no such socket option")
+    try:
+        sock.setsockopt(setting.level, setting.number, value)
+    except OSError as error:
+        raise LocalError(f"{option} cannot be set: {reason(error)}") from None
+
+
+def set_keepalive(sock: socket.socket, interval: float) -> None:
+    """Probe after `interval` seconds of silence, and then every `interval` seconds."""
+    seconds = max(1, round(interval))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+
+
+TCP_MD5SIG_EXT = 38  # Linux, in linux/tcp.h; with a prefix of 0 bits it holds for every peer
+TCP_MD5SIG_FLAG_PREFIX = 1
+MAPPED_PREFIX = bytes(10) + b"\xff\xff" + bytes(4)  # ::ffff:0.0.0.0
+
+
+def set_md5_key(sock: socket.socket, key: bytes) -> None:
+    """Sign and check each segment with `key` (RFC 2385), whoever the peer is.
+
+    struct tcp_md5sig of linux/tcp.h.  Raises LocalError.
+    """
+    addresses = [struct.pack("=H126x", sock.family)]
+    if sock.family == socket.AF_INET6:  # the keys of IPv4 peers are kept apart
+        addresses.append(struct.pack("=HHI16s104x", sock.family, 0, 0, MAPPED_PREFIX))
+    for address in addresses:
+        set_md5_record(sock, address, key)
+
+
+def set_md5_record(sock: socket.socket, address: bytes, key: bytes) -> None:
+    record = address + struct.pack("=BBHi80s", TCP_MD5SIG_FLAG_PREFIX, 0, len(key), 0, key)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG_EXT, record)
+    except OSError as error:
+        raise LocalError(f"--md5sig cannot be set: {reason(error)}") from None

@@ -1,0 +1,227 @@
+"""What all stream sockets share: reading, writing, ending, connecting, accepting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import TypeAlias
+
+from pync.errors import ConnectError, ConnectionLost, LocalError, OutOfDescriptors
+from pync.stream import (
+    READ,
+    WRITE,
+    Attempt,
+    EndOfStream,
+    Endpoint,
+    Listener,
+    Peer,
+    Sink,
+    Source,
+    WouldBlock,
+)
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows has neither, and no way to ask what is unacknowledged
+    TIOCOUTQ = None
+else:
+    TIOCOUTQ = getattr(termios, "TIOCOUTQ", None)
+
+BACKLOG = 4096  # connections waiting to be accepted; the kernel lowers it to its own limit
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+
+# sockaddr: (host, port), (host, port, flow, scope), a path, or an abstract name.
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes
+
+FULL_QUEUE_PAUSE = 0.02  # seconds; nothing tells when a unix listener's queue has room
+NO_DESCRIPTOR = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# accept(2): errors of the connection that was waiting, not of the listener.
+GONE_BEFORE_ACCEPT = {
+    errno.ECONNABORTED, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
+    errno.ENETUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EPERM, errno.EPROTO,
+    errno.ETIMEDOUT,
+}  # fmt: skip
+
+
+def reason(error: OSError) -> str:
+    """The system's words for `error`, the same for each Python."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+
+
+def lost(peer: Peer, error: OSError) -> ConnectionLost:
+    return ConnectionLost(f"connection with {peer} lost: {reason(error)}")
+
+
+class SocketSource(Source):
+    """The receiving half of a stream socket."""
+
+    def __init__(self, sock: socket.socket, peer: Peer) -> None:
+        self.raw_fd = sock.fileno()
+        self._sock = sock
+        self._peer = peer
+        self._ended = False
+
+    def read(self, limit: int) -> bytes:
+        if self._ended:
+            raise EndOfStream
+        try:
+            data = self._sock.recv(limit)
+        except BlockingIOError:
+            raise WouldBlock(self.raw_fd, READ) from None
+        except OSError as error:
+            raise lost(self._peer, error) from None
+        if not data:
+            self._ended = True
+            raise EndOfStream
+        return data
+
+
+class SocketSink(Sink):
+    """The sending half of a stream socket."""
+
+    def __init__(self, sock: socket.socket, peer: Peer) -> None:
+        self.raw_fd = sock.fileno()
+        self._sock = sock
+        self._peer = peer
+        self._ended = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            raise WouldBlock(self.raw_fd, WRITE) from None
+        except OSError as error:
+            raise lost(self._peer, error) from None
+
+    def end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise lost(self._peer, error) from None
+
+
+class TcpSink(SocketSink):
+    """One that knows what has been acknowledged (tcp(7): SIOCOUTQ, which is TIOCOUTQ)."""
+
+    def unacknowledged(self) -> int:
+        if TIOCOUTQ is None or self._sock.fileno() < 0:
+            return 0
+        queued = bytearray(4)
+        fcntl.ioctl(self._sock, TIOCOUTQ, queued)
+        return max(0, int.from_bytes(queued, "little") - self._ended)  # a FIN counts as one
+
+    def check(self) -> None:
+        if broken := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise lost(self._peer, OSError(broken, os.strerror(broken)))
+
+
+class SocketEndpoint(Endpoint):
+    """A connected stream socket, which it owns.  sink: the class of its sending half."""
+
+    def __init__(
+        self, sock: socket.socket, peer: Peer, sink: Callable[[socket.socket, Peer], Sink]
+    ) -> None:
+        sock.setblocking(False)
+        super().__init__(SocketSource(sock, peer), sink(sock, peer), peer)
+        self.descriptors = (sock.fileno(),)
+        self._sock = sock
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def abort(self) -> None:
+        if self._sock.fileno() >= 0 and self._sock.family != getattr(socket, "AF_UNIX", None):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self._sock.close()
+
+
+class SocketAttempt(Attempt):
+    """A connect() of `sock` to `address`, which becomes `endpoint(sock)`."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        address: Address,
+        peer: Peer,
+        endpoint: Callable[[socket.socket], Endpoint],
+        clean_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(peer)
+        sock.setblocking(False)
+        self.descriptors = (sock.fileno(),)
+        self._sock = sock
+        self._address = address
+        self._endpoint = endpoint
+        self._clean_up = clean_up
+        self._begun = False
+
+    def finish(self) -> Endpoint:
+        try:
+            self._complete() if self._begun else self._begin()
+        except OSError as error:
+            raise ConnectError(f"connect to {self.peer.target} failed: {reason(error)}") from None
+        return self._endpoint(self._sock)
+
+    def _begin(self) -> None:
+        try:
+            self._sock.connect(self._address)
+        except BlockingIOError as error:
+            if error.errno == errno.EAGAIN:  # a unix listener's queue is full: not even begun
+                raise WouldBlock(after=FULL_QUEUE_PAUSE) from None
+            self._begun = True
+            raise WouldBlock(self._sock.fileno(), WRITE) from None
+
+    def _complete(self) -> None:
+        if failed := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(failed, os.strerror(failed))
+        try:
+            self._sock.getpeername()
+        except OSError:
+            raise WouldBlock(self._sock.fileno(), WRITE) from None
+
+    def abandon(self) -> None:
+        self._sock.close()
+        self._clean_up()
+
+
+class SocketListener(Listener):
+    """A listening stream socket; `endpoint(sock, address)` makes what it gives."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        places: tuple[str, ...],
+        endpoint: Callable[[socket.socket, Address], Endpoint],
+        clean_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        sock.setblocking(False)
+        self.places = places
+        self.descriptors = (sock.fileno(),)
+        self._sock = sock
+        self._endpoint = endpoint
+        self._clean_up = clean_up
+
+    def accept(self) -> Endpoint:
+        while True:
+            try:
+                connection, address = self._sock.accept()
+            except BlockingIOError:
+                raise WouldBlock(self._sock.fileno(), READ) from None
+            except OSError as error:
+                if error.errno in NO_DESCRIPTOR:
+                    raise OutOfDescriptors(f"cannot accept: {reason(error)}") from None
+                if error.errno not in GONE_BEFORE_ACCEPT:
+                    raise LocalError(f"cannot accept: {reason(error)}") from None
+            else:
+                return self._endpoint(connection, address)
+
+    def close(self) -> None:
+        self._sock.close()
+        self._clean_up()

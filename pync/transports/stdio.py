@@ -1,0 +1,218 @@
+"""The descriptors that pync was started with, as a source and a sink.
+
+Theory.  O_NONBLOCK belongs to the open file, not to the descriptor: set on our
+stdin it would be set for the user's shell too, so it is never touched, and each
+operation must be one that cannot block.  Reading: poll says that there is
+something (or the end), and a read then returns what there is.  Writing is
+harder, since poll calls a pipe writable when PIPE_BUF bytes fit, and a larger
+write still blocks:
+
+    a pipe      pwritev2 with RWF_NOWAIT where the kernel knows it (Linux 6.4),
+                else at most PIPE_BUF bytes after poll
+    a terminal  small pieces after poll
+    a socket    MSG_DONTWAIT
+    a file, /dev/null and the rest: they do not block in that sense
+
+Somebody else may have set O_NONBLOCK; then EAGAIN means what it says.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import stat
+from typing import NoReturn
+
+from pync.errors import LocalError, OutputClosed
+from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
+from pync.transports.sockets import reason
+
+TERMINAL_PIECE = 1024  # bytes that a terminal takes without a wait worth the name
+PIPE_PIECE = getattr(select, "PIPE_BUF", 512)
+RWF_NOWAIT = getattr(os, "RWF_NOWAIT", None)
+NO_NOWAIT = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE}
+HANGUP_CHECK = 0.5  # seconds between looks at a socket that readiness says nothing about
+
+
+class Readiness:
+    """Asks poll what a descriptor is ready for, now."""
+
+    def __init__(self, fd: int, events: int) -> None:
+        self._poll = select.poll()
+        self._poll.register(fd, events)
+
+    def __bool__(self) -> bool:
+        """Whether any of `events`, an error or a hang-up is there."""
+        return bool(self._poll.poll(0))
+
+
+class DescriptorSource(Source):
+    """An inherited descriptor to read from."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._readable = Readiness(fd, select.POLLIN)
+        mode = os.fstat(fd).st_mode
+        self._is_file = stat.S_ISREG(mode)
+        if self._is_file or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            self.raw_fd = fd  # not a terminal: splice from a quiet one blocks
+
+    def read(self, limit: int) -> bytes:
+        if not self._is_file and not self._readable:
+            raise WouldBlock(self._fd, READ)
+        try:
+            data = os.read(self._fd, limit)
+        except BlockingIOError:
+            raise WouldBlock(self._fd, READ) from None
+        except OSError as error:
+            if error.errno == errno.EIO and os.isatty(self._fd):
+                raise EndOfStream from None  # the terminal has gone
+            raise LocalError(f"cannot read standard input: {reason(error)}") from None
+        if not data:
+            raise EndOfStream
+        return data
+
+
+class DescriptorSink(Sink):
+    """An inherited descriptor to write to: a file, or a device that never blocks for long."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._writable = Readiness(fd, select.POLLOUT)
+
+    def write(self, data: bytes | memoryview) -> int:
+        try:
+            return self._write(data)
+        except BlockingIOError:
+            raise WouldBlock(self._fd, WRITE) from None
+        except BrokenPipeError:
+            raise OutputClosed("the reader of standard output has gone") from None
+        except OSError as error:
+            raise LocalError(f"cannot write standard output: {reason(error)}") from None
+
+    def _write(self, data: bytes | memoryview) -> int:
+        return os.write(self._fd, data)
+
+    def _write_after_poll(self, data: bytes | memoryview, piece: int) -> int:
+        if not self._writable:
+            raise WouldBlock(self._fd, WRITE)
+        return os.write(self._fd, data[:piece])
+
+
+class FileSink(DescriptorSink):
+    """A regular file."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.raw_fd = fd
+
+    def end(self) -> None:
+        """Let a file system that writes later (NFS) say what went wrong with it."""
+        try:
+            os.close(os.dup(self._fd))
+        except OSError as error:
+            raise LocalError(f"cannot write standard output: {reason(error)}") from None
+
+
+class TerminalSink(DescriptorSink):
+    """A terminal.  Its end is nothing to tell anybody."""
+
+    def _write(self, data: bytes | memoryview) -> int:
+        return self._write_after_poll(data, TERMINAL_PIECE)
+
+
+class ClosingSink(DescriptorSink):
+    """A pipe or a socket: its reader sees our end when we close it."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.raw_fd: int | None = fd
+        self._hung_up = Readiness(fd, 0)
+        self._readable = Readiness(fd, select.POLLIN)
+
+    def end(self) -> None:
+        """Put /dev/null in its place, so that no later descriptor takes the number."""
+        if self.raw_fd is None:
+            return
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, self._fd)
+        os.close(null)
+        self.raw_fd = None
+
+    def watch(self) -> NoReturn:
+        """The writing end of a pipe becomes readable when its reader goes, and only then.
+
+        A socket also does for unread input; then time tells what readiness cannot.
+        """
+        if self.raw_fd is None:
+            raise WouldBlock
+        if self._hung_up:
+            raise OutputClosed("the reader of standard output has gone")
+        if self._readable:
+            raise WouldBlock(after=HANGUP_CHECK)
+        raise WouldBlock(self._fd, READ)
+
+
+class PipeSink(ClosingSink):
+    """A pipe."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._nowait = RWF_NOWAIT is not None
+
+    def _write(self, data: bytes | memoryview) -> int:
+        if not self._nowait or RWF_NOWAIT is None:
+            return self._write_after_poll(data, PIPE_PIECE)
+        try:
+            return os.pwritev(self._fd, [data], -1, RWF_NOWAIT)
+        except OSError as error:
+            if error.errno not in NO_NOWAIT:
+                raise
+            self._nowait = False
+            return self._write(data)
+
+
+class SocketSink(ClosingSink):
+    """A socket, such as inetd gives."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._socket = socket.socket(fileno=os.dup(fd))
+
+    def _write(self, data: bytes | memoryview) -> int:
+        return self._socket.send(data, getattr(socket, "MSG_DONTWAIT", 0))
+
+    def end(self) -> None:
+        self._socket.close()
+        super().end()
+
+
+def standard_input(fd: int) -> Source:
+    return DescriptorSource(fd)
+
+
+def standard_output(fd: int) -> Sink:
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode):
+        return PipeSink(fd)
+    if stat.S_ISSOCK(mode):
+        return SocketSink(fd)
+    if stat.S_ISREG(mode):
+        return FileSink(fd)
+    return TerminalSink(fd) if os.isatty(fd) else DescriptorSink(fd)
+
+
+def hand_over(fd: int, descriptor: int) -> None:
+    """Pass `descriptor` to whoever is behind the unix socket `fd` (ssh's ProxyUseFdpass).
+
+    Raises LocalError.
+    """
+    try:
+        with socket.socket(fileno=os.dup(fd)) as channel:
+            os.set_blocking(descriptor, True)  # as one that has just been opened
+            socket.send_fds(channel, [b"\0"], [descriptor])
+    except OSError as error:
+        told = f"--fd-pass needs a unix socket as standard output: {reason(error)}"
+        raise LocalError(told) from None

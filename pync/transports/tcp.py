@@ -1,0 +1,63 @@
+"""TCP."""
+
+from __future__ import annotations
+
+import functools
+import socket
+
+from pync.errors import LocalError
+from pync.options import Options
+from pync.stream import Attempt, Endpoint, Listener, Peer
+from pync.transports import inet
+from pync.transports.inet import InetAddress
+from pync.transports.sockets import (
+    BACKLOG,
+    Address,
+    SocketAttempt,
+    SocketEndpoint,
+    SocketListener,
+    TcpSink,
+    reason,
+)
+
+
+def addresses(options: Options) -> list[InetAddress]:
+    return inet.remote_addresses(options, "tcp")
+
+
+def connect(address: InetAddress, options: Options) -> Attempt:
+    sock = inet.outgoing_socket(address, options)
+    with inet.closed_on_error(sock):
+        if options.md5_key:
+            inet.set_md5_key(sock, options.md5_key)
+    make = functools.partial(endpoint, peer=address, options=options)
+    return SocketAttempt(sock, address.sockaddr, address, make)
+
+
+def listen(options: Options) -> Listener:
+    sock, places = inet.listening_socket(options, "tcp")
+    with inet.closed_on_error(sock):
+        if options.md5_key:
+            inet.set_md5_key(sock, options.md5_key)
+        start_listening(sock, places)
+
+    def accepted(connection: socket.socket, address: Address) -> Endpoint:
+        peer = InetAddress(connection.family, address, "tcp")
+        return endpoint(connection, peer, options)
+
+    return SocketListener(sock, places, accepted)
+
+
+def start_listening(sock: socket.socket, places: tuple[str, ...]) -> None:
+    try:
+        sock.listen(BACKLOG)
+    except OSError as error:
+        raise LocalError(f"cannot listen on {' and '.join(places)}: {reason(error)}") from None
+
+
+def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
+    """A connected socket as an endpoint: what is written leaves at once."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if options.tcp_keepalive:
+        inet.set_keepalive(sock, options.tcp_keepalive)
+    return SocketEndpoint(sock, peer, TcpSink)

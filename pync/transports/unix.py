@@ -1,0 +1,171 @@
+"""Unix sockets: streams and datagrams, on paths and on abstract names (@NAME)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import socket
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pync.errors import LocalError
+from pync.options import Options
+from pync.stream import Attempt, Endpoint, Listener
+from pync.transports import datagrams
+from pync.transports.inet import closed_on_error, set_socket_options
+from pync.transports.sockets import (
+    BACKLOG,
+    Address,
+    SocketAttempt,
+    SocketEndpoint,
+    SocketListener,
+    SocketSink,
+    reason,
+)
+
+
+class UnixAddress(NamedTuple):
+    """A path, or @NAME for a name that is in no file system."""
+
+    path: str
+
+    @property
+    def sockaddr(self) -> str:
+        return "\0" + self.path[1:] if self.abstract else self.path
+
+    @property
+    def abstract(self) -> bool:
+        return self.path.startswith("@")
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def target(self) -> str:
+        return self.path
+
+    def reached(self, numeric: bool) -> str:  # noqa: ARG002
+        return self.path
+
+    def came_from(self, numeric: bool) -> str:  # noqa: ARG002
+        return self.path
+
+
+def addresses(options: Options) -> list[UnixAddress]:
+    return [UnixAddress(options.path or "")]
+
+
+def connect(address: UnixAddress, options: Options) -> Attempt:
+    sock = new_socket(options)
+    with closed_on_error(sock):
+        clean_up = bind_own_end(sock, options)
+
+    def connected(sock: socket.socket) -> Endpoint:
+        if options.udp:
+            return datagrams.connected(sock, address, clean_up)
+        return SocketEndpoint(sock, address, SocketSink)
+
+    return SocketAttempt(sock, address.sockaddr, address, connected, clean_up)
+
+
+def listen(options: Options) -> Listener:
+    address = UnixAddress(options.path or "")
+    sock = new_socket(options)
+    with closed_on_error(sock):
+        clean_up = bind_path(sock, address)
+        if not options.udp:
+            sock.listen(BACKLOG)
+    if options.udp:
+        kind = datagrams.ManyPeersListener if options.keep_open else datagrams.FirstPeerListener
+        return kind(sock, (address.path,), peer_name, clean_up)
+
+    def accepted(connection: socket.socket, _: Address) -> Endpoint:
+        return SocketEndpoint(connection, address, SocketSink)
+
+    return SocketListener(sock, (address.path,), accepted, clean_up)
+
+
+def peer_name(sockaddr: Address) -> UnixAddress:
+    """The words for one who sent a datagram; most have no name of their own."""
+    name = os.fsdecode(sockaddr) if isinstance(sockaddr, (str, bytes)) else ""
+    return UnixAddress("@" + name[1:] if name.startswith("\0") else name or "unnamed socket")
+
+
+def new_socket(options: Options) -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise LocalError("--unixsock: Python has no unix sockets on this system")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if options.udp else socket.SOCK_STREAM)
+    with closed_on_error(sock):
+        set_socket_options(sock, options)
+    return sock
+
+
+def bind_own_end(sock: socket.socket, options: Options) -> Callable[[], None]:
+    """Give a client its address: the one asked for, or for datagrams one to be answered at."""
+    if options.source:
+        return bind_path(sock, UnixAddress(options.source))
+    if not options.udp:
+        return nothing
+    try:
+        sock.bind("")  # Linux, unix(7), autobind: the kernel picks an abstract name
+    except OSError:
+        path = Path(tempfile.gettempdir(), f"pync-{os.getpid()}.sock")
+        return bind_path(sock, UnixAddress(str(path)))
+    return nothing
+
+
+def nothing() -> None:
+    """What there is to clean up for a socket without a path."""
+
+
+def bind_path(sock: socket.socket, address: UnixAddress) -> Callable[[], None]:
+    """Bind, in the place of a dead socket if need be; returns what removes the path again.
+
+    Raises LocalError; what is alive, or no socket at all, is left alone.
+    """
+    try:
+        bind_or_replace(sock, address)
+    except OSError as error:
+        raise LocalError(f"cannot bind to {address}: {reason(error)}") from None
+    if address.abstract:
+        return nothing
+    return functools.partial(remove, Path(address.path), identity(Path(address.path)))
+
+
+def bind_or_replace(sock: socket.socket, address: UnixAddress) -> None:
+    try:
+        sock.bind(address.sockaddr)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or address.abstract or not is_dead(address):
+            raise
+        Path(address.path).unlink()
+        sock.bind(address.sockaddr)
+
+
+def is_dead(address: UnixAddress) -> bool:
+    """Whether the path is a socket that nobody has open.
+
+    A datagram socket asks without being noticed: a live listener of streams
+    answers EPROTOTYPE, and never sees a connection.
+    """
+    if not stat.S_ISSOCK(os.lstat(address.path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(address.sockaddr) == errno.ECONNREFUSED
+
+
+def identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def remove(path: Path, ours: tuple[int, int]) -> None:
+    """Remove the path, unless somebody has put something else there."""
+    with contextlib.suppress(OSError):
+        if identity(path) == ours:
+            path.unlink()

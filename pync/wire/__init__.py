@@ -1,0 +1,1 @@
+"""Protocols without their network: bytes in, bytes out, nothing else."""
