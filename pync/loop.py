@@ -56,11 +56,15 @@ class Registration:
 
 
 class Loop:
-    """Runs tasks.  clock: seconds, monotonic."""
+    """Runs tasks.  clock: seconds, monotonic.  selector: which it closes."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        selector: selectors.BaseSelector | None = None,
+    ) -> None:
         self.clock = clock
-        self._selector = selectors.DefaultSelector()
+        self._selector = selector or selectors.DefaultSelector()
         self._tasks: set[Task] = set()
         self._ready: deque[Task] = deque()
         self._waiting: dict[Task, WouldBlock] = {}

@@ -7,6 +7,10 @@ The engine (wire/) is bytes in, bytes out.  The faces are ordinary sources and
 sinks, so stages stack, and run over anything that has a source and a sink.
 Whatever happens at one face may let another go on: all four wait for, and
 notify, one condition.
+
+Each way in is stopped by the backlog of its own way alone.  If what is to be
+sent stopped the receiving as well, two engines with much to send would each
+wait for the other to read.  So an engine must bound what it answers by itself.
 """
 
 from __future__ import annotations
@@ -93,16 +97,16 @@ class FaceSink(Sink):
         self,
         put: Callable[[bytes], None],
         put_end: Callable[[], None],
-        full: Callable[[], bool],
+        backlog: Callable[[], int],
         changed: Condition,
     ) -> None:
         self._put = put
         self._put_end = put_end
-        self._full = full
+        self._backlog = backlog
         self._changed = changed
 
     def write(self, data: bytes | memoryview) -> int:
-        if self._full():
+        if self._backlog() >= HIGH_WATER:
             raise WouldBlock(condition=self._changed)
         try:
             self._put(bytes(data))
@@ -121,7 +125,6 @@ class Stage:
     """An engine with its two faces."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
         changed = Condition()
         to_user = Outlet(
             engine.data_received, lambda: engine.receive_backlog, lambda: engine.receive_over
@@ -129,13 +132,9 @@ class Stage:
         to_wire = Outlet(engine.data_to_send, lambda: engine.send_backlog, lambda: engine.send_over)
         self.plain = Ends(
             FaceSource(to_user, changed),
-            FaceSink(engine.send, engine.send_end, self._full, changed),
+            FaceSink(engine.send, engine.send_end, lambda: engine.send_backlog, changed),
         )
         self.wire = Ends(
             FaceSource(to_wire, changed),
-            FaceSink(engine.receive, engine.receive_end, self._full, changed),
+            FaceSink(engine.receive, engine.receive_end, lambda: engine.receive_backlog, changed),
         )
-
-    def _full(self) -> bool:
-        """An engine may answer what it receives, so either backlog stops both ways in."""
-        return max(self._engine.send_backlog, self._engine.receive_backlog) >= HIGH_WATER

@@ -42,9 +42,11 @@ class Pace(Source):
         return len(self._held) + self._source.backlog
 
     def read(self, limit: int) -> bytes:
+        if not self._held:
+            self._held = self._source.read(limit)  # before the pause: the end need not wait
         if self._clock() < self._not_before:
             raise WouldBlock(until=self._not_before)
-        data = self._held or self._source.read(limit)
+        data = self._held
         line_end = data.find(b"\n", 0, limit) + 1
         taken = line_end or min(len(data), limit)
         self._held = data[taken:]

@@ -1,0 +1,149 @@
+"""Stages: engines between two faces, alone, stacked, and over every transport."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pairs import PAIRS, Pair, move
+from test_flow import Record
+
+from pync.relay import chain
+from pync.stage import HIGH_WATER, Stage
+from pync.stream import EndOfStream, Ends, WouldBlock
+from pync.transports.memory import Given, MemoryPipe
+from pync.wire.safe_text import SafeText
+from pync.wire.telnet import DO, DONT, IAC, SB, SE, WILL, WONT, Telnet
+
+ANY = st.binary(max_size=300)
+CUTS = st.lists(st.integers(min_value=0, max_value=300))
+# Bytes in which commands are likely.
+TELNET_ISH = st.lists(
+    st.sampled_from([IAC, IAC, IAC, DO, DONT, WILL, WONT, SB, SE, 0, 1, 65, 66]), max_size=100
+).map(bytes)
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(data), *(place for place in cuts if place < len(data))})
+    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+
+
+def received(pieces: list[bytes]) -> tuple[bytes, bytes]:
+    """What the user gets of these pieces from the peer, and what the peer is answered."""
+    engine = Telnet()
+    for piece in pieces:
+        engine.receive(piece)
+    return engine.data_received(1 << 20), engine.data_to_send(1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("wire", "user", "answer"),
+    [
+        (b"plain", b"plain", b""),
+        (bytes([65, IAC, IAC, 66]), bytes([65, IAC, 66]), b""),
+        (bytes([IAC, DO, 1]), b"", bytes([IAC, WONT, 1])),
+        (bytes([IAC, WILL, 3]), b"", bytes([IAC, DONT, 3])),
+        (bytes([IAC, DO, 1, IAC, DO, 1]), b"", bytes([IAC, WONT, 1])),
+        (bytes([IAC, WONT, 1, IAC, DONT, 1]), b"", b""),
+        (bytes([65, IAC, SB, 24, 1, IAC, IAC, 9, IAC, SE, 66]), b"AB", b""),
+        (bytes([65, IAC, 241, 66]), b"AB", b""),
+    ],
+)
+def test_telnet_answers_and_strips_commands(wire: bytes, user: bytes, answer: bytes) -> None:
+    assert received([wire]) == (user, answer)
+
+
+@given(TELNET_ISH | ANY, CUTS)
+def test_telnet_gives_the_same_however_its_input_is_cut(data: bytes, cuts: list[int]) -> None:
+    assert received(cut(data, cuts)) == received([data])
+
+
+@given(ANY)
+def test_telnet_data_comes_back_from_the_wire_as_it_was(data: bytes) -> None:
+    sender = Telnet()
+    sender.send(data)
+    assert received([sender.data_to_send(1 << 20)]) == (data, b"")
+
+
+@given(st.lists(TELNET_ISH))
+def test_telnet_answers_are_bounded(pieces: list[bytes]) -> None:
+    assert len(received(pieces * 50)[1]) <= 2 * 256 * 3
+
+
+@given(st.binary(max_size=60), CUTS)
+def test_safe_text_lets_no_control_character_through(data: bytes, cuts: list[int]) -> None:
+    translator = SafeText()
+    out = b"".join(translator.translate(piece) for piece in cut(data, cuts)) + translator.finish()
+    shown = out.decode()
+    assert not [c for c in shown if (c < " " or "\x7f" <= c < "\xa0") and c not in "\n\r\t"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=60), CUTS)
+def test_safe_text_leaves_text_alone_however_it_is_cut(text: str, cuts: list[int]) -> None:
+    translator = SafeText()
+    out = b"".join(translator.translate(piece) for piece in cut(text.encode(), cuts))
+    assert (out + translator.finish()).decode() == text
+
+
+@given(st.binary(max_size=60))
+def test_safe_text_keeps_within_its_growth(data: bytes) -> None:
+    translator = SafeText()
+    assert len(translator.translate(data) + translator.finish()) <= len(data) * translator.growth
+
+
+def test_a_face_ends_once_the_other_has_ended_and_all_is_read() -> None:
+    stage = Stage(Telnet())
+    stage.plain.sink.write(b"hello")
+    stage.plain.sink.end()
+    assert stage.wire.source.read(3) == b"hel"
+    assert stage.wire.source.backlog == 2
+    assert stage.wire.source.read(3) == b"lo"
+    with pytest.raises(EndOfStream):
+        stage.wire.source.read(3)
+
+
+def test_an_engine_that_nobody_empties_takes_no_more() -> None:
+    stage = Stage(Telnet())
+    with pytest.raises(WouldBlock):
+        for _ in range(100):
+            stage.wire.sink.write(bytes(1 << 16))
+    assert stage.plain.source.backlog <= HIGH_WATER + (1 << 16)
+
+
+def ways(joints: list[tuple[Ends, Ends]]) -> list[tuple[object, object]]:
+    there = [(near.source, far.sink) for near, far in joints]
+    return there + [(far.source, near.sink) for near, far in joints]
+
+
+@pytest.mark.parametrize("transport", PAIRS)
+@pytest.mark.parametrize("depth", [1, 3])
+def test_stages_stack_over_any_transport_and_lose_nothing(
+    transport: str, depth: int, tmp_path: Path
+) -> None:
+    chance = random.Random(depth)
+    there, back = chance.randbytes(1_000_000), chance.randbytes(700_000)
+    with PAIRS[transport](tmp_path) as pair:
+        at_near, at_far = Record(), Record()
+        near, far = layered(pair, depth, Ends(Given(there), at_near), Ends(Given(back), at_far))
+        move(*near, *far)
+    assert at_far.data == there
+    assert at_near.data == back
+
+
+def layered(pair: Pair, depth: int, near_user: Ends, far_user: Ends) -> tuple[list, list]:  # type: ignore[type-arg]
+    near = chain(near_user, [Stage(Telnet()) for _ in range(depth)], pair.near)
+    far = chain(far_user, [Stage(Telnet()) for _ in range(depth)], pair.far)
+    return ways(near), ways(far)
+
+
+def test_one_side_of_a_stack_may_end_while_the_other_goes_on() -> None:
+    there, back = MemoryPipe(1000), MemoryPipe(1000)
+    pair = Pair(Ends(back, there), Ends(there, back))
+    at_near, at_far = Record(), Record()
+    user_back = Given(*[b"late"] * 1000)
+    near, far = layered(pair, 2, Ends(Given(), at_near), Ends(user_back, at_far))
+    move(*near, *far)
+    assert (at_far.data, at_near.data) == (b"", b"late" * 1000)
