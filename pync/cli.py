@@ -13,41 +13,41 @@ Where to:
   -k, --keep-open              with -l: serve any number of clients, at once
   -u, --udp                    UDP instead of TCP
   -U, --unixsock               a unix socket; with -u, datagrams
-  -n, --nodns                  numbers only: look up no name, service or address
+  -n, --nodns                  look up no name, service or address
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
-  -z, --zero                   connect, say whether it worked by the exit status, close
+  -z, --zero                   connect and close: the exit status tells
 
 How it ends:
   -d, --no-stdin               do not read standard input
-  -N, --half-close             tell the peer when standard input ends (the default)
-  --no-shutdown                do not tell the peer when standard input ends
-  -q SECS, --quit SECS         end SECS after standard input did; -1: never, and no end sent
+  -N, --half-close             pass the end of standard input on (the default)
+  --no-shutdown                do not
+  -q SECS, --quit SECS         end SECS after standard input; -1: never
   -w TIME, --timeout TIME      limit the connecting; end once idle for TIME
   --wait TIME                  limit the connecting alone
-  --idle-timeout TIME          fail once idle for TIME; with -k, each client by itself
-  --linger TIME                once the peer has ended: patience with a silent standard
-                               input [default: 2s]
+  --idle-timeout TIME          fail once idle for TIME; with -k, that client
+  --linger TIME                patience with a silent standard input once the
+                               peer has ended [default: 2s]
   -W N, --recv-limit N         end after N received packets
-  --recv-only                  only receive: never read standard input
+  --recv-only                  only receive: do not read standard input
   --send-only                  only send: discard what is received
 
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line sent
-  -C, --crlf                   send LF as CRLF; an existing CRLF stays
+  -C, --crlf                   send LF as CR LF; an existing CR LF stays
   -t, --telnet                 answer telnet negotiation, and strip it
   --safe-tty                   show control characters as \\xNN on a terminal
-  -F, --fd-pass                hand the open connection to standard output, a socket
+  -F, --fd-pass                hand the connection itself to standard output
 
 Socket settings:
   -b, --broadcast              allow broadcast addresses
   -I SIZE, --recv-buffer SIZE  the kernel's receive buffer, in bytes
   -O SIZE, --send-buffer SIZE  the kernel's send buffer, in bytes
-  -T TOS, --tos TOS            type of service: a keyword (ef, af11, lowdelay) or a number
+  -T TOS, --tos TOS            type of service: ef, af11, lowdelay, a number
   -M TTL, --ttl TTL            hop limit of what is sent
   -m TTL, --min-ttl TTL        least hop limit of what is accepted
   -D, --debug                  SO_DEBUG
-  -S, --md5sig                 TCP MD5 signatures; key in PYNC_MD5SIG_KEY, or asked for
+  -S, --md5sig                 TCP MD5 signatures, keyed by PYNC_MD5SIG_KEY
   --tcp-keepalive TIME         probe a silent connection every TIME
 
 Talk:
@@ -87,9 +87,8 @@ def main() -> int:
         options = read_arguments(sys.argv[1:], environment)
         if options is not None:
             run(options, environment, watch=[Interrupts()])
-    except Interrupted as interrupted:
-        die_by(interrupted.signum)
-        return status_of(interrupted)
+    except (Interrupted, KeyboardInterrupt) as interrupt:
+        return status_of(die_by(interrupt))
     except PyncError as error:
         if not error.quiet:
             environment.complain(str(error))

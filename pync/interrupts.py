@@ -48,7 +48,12 @@ class Interrupts:
         return True
 
 
-def die_by(signum: int) -> None:
-    """End as the signal would have ended us, so that the parent sees it."""
+def die_by(interrupt: Interrupted | KeyboardInterrupt) -> Interrupted:
+    """End as the signal would have ended us, so that the parent sees it.
+
+    Returns only where the signal is blocked.
+    """
+    signum = interrupt.signum if isinstance(interrupt, Interrupted) else signal.SIGINT
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
+    return Interrupted(signum)

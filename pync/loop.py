@@ -6,9 +6,10 @@ say what it waits for.  Flows, sessions, listeners, pending connections and the
 watch for signals are all tasks, and the loop knows nothing else of them.
 
 A task is in exactly one place: in the queue of those that can run, or in the
-table of those that wait.  What it waits for (a descriptor, a time, a condition,
-whichever comes first) is held as the WouldBlock it raised; an old one that
-still stands in the heap of times is recognised by not being that one.
+table of those that wait, with a ticket for what it waits for (a descriptor, a
+time, a condition, whichever comes first).  Once it waits no more the ticket is
+void.  The heap of times still holds it until its time comes, or until void ones
+are the most of the heap, which is then made anew.
 
 What an event costs does not depend on how many tasks there are.  A descriptor
 has at most one reader and one writer, so looking up whom to wake is two slots.
@@ -29,6 +30,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pync.stream import NEVER, READ, WRITE, WouldBlock
+
+
+MANY_VOID = 64  # void tickets that may stand in the heap however few tasks wait
 
 
 class Task(Protocol):
@@ -55,6 +59,16 @@ class Registration:
         return (READ if self.reader else 0) | (WRITE if self.writer else 0)
 
 
+class Ticket:
+    """What one task waits for now; void, with no task, when it does not any more."""
+
+    __slots__ = ("blocked", "task")
+
+    def __init__(self, task: Task, blocked: WouldBlock) -> None:
+        self.task: Task | None = task
+        self.blocked = blocked
+
+
 class Loop:
     """Runs tasks.  clock: seconds, monotonic.  selector: which it closes."""
 
@@ -67,9 +81,9 @@ class Loop:
         self._selector = selector or selectors.DefaultSelector()
         self._tasks: set[Task] = set()
         self._ready: deque[Task] = deque()
-        self._waiting: dict[Task, WouldBlock] = {}
+        self._waiting: dict[Task, Ticket] = {}
         self._registrations: dict[int, Registration] = {}
-        self._times: list[tuple[float, int, Task, WouldBlock]] = []
+        self._times: list[tuple[float, int, Ticket]] = []
         self._count = itertools.count()
 
     def __enter__(self) -> Loop:
@@ -126,19 +140,26 @@ class Loop:
         if task not in self._tasks:
             return
         blocked.__traceback__ = None
-        self._waiting[task] = blocked
+        ticket = self._waiting[task] = Ticket(task, blocked)
         if blocked.fd is not None:
             self._watch(task, blocked.fd, blocked.events)
         until = min(blocked.until, self.clock() + blocked.after)
         if until < NEVER:
-            heapq.heappush(self._times, (until, next(self._count), task, blocked))
+            self._push_time(until, ticket)
         if blocked.condition:
             blocked.condition.add(task, lambda: self.wake(task))
 
+    def _push_time(self, until: float, ticket: Ticket) -> None:
+        if len(self._times) > 2 * len(self._waiting) + MANY_VOID:
+            self._times = [entry for entry in self._times if entry[2].task]
+            heapq.heapify(self._times)
+        heapq.heappush(self._times, (until, next(self._count), ticket))
+
     def _stop_waiting(self, task: Task) -> bool:
-        blocked = self._waiting.pop(task, None)
-        if blocked is None:
+        ticket = self._waiting.pop(task, None)
+        if ticket is None:
             return False
+        ticket.task, blocked = None, ticket.blocked
         if blocked.fd is not None and (registration := self._registrations.get(blocked.fd)):
             if registration.reader is task:
                 registration.reader = None
@@ -190,13 +211,13 @@ class Loop:
         """Seconds the selector may wait; None: for ever."""
         if self._ready:
             return 0
-        while self._times and self._waiting.get(self._times[0][2]) is not self._times[0][3]:
+        while self._times and self._times[0][2].task is None:
             heapq.heappop(self._times)
         return max(0.0, self._times[0][0] - self.clock()) if self._times else None
 
     def _wake_those_whose_time_has_come(self) -> None:
         now = self.clock() if self._times else 0.0
         while self._times and self._times[0][0] <= now:
-            _, _, task, blocked = heapq.heappop(self._times)
-            if self._waiting.get(task) is blocked:
+            task = heapq.heappop(self._times)[2].task
+            if task:
                 self.wake(task)
