@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 
 def descriptors() -> set[str]:
-    return {f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}" for fd in os.listdir("/proc/self/fd")
-            if os.path.exists(f"/proc/self/fd/{fd}")}  # fmt: skip
+    """Each open descriptor and what it is."""
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them
+            found.add(f"{link.name} {link.readlink()}")
+    return found
 
 
 @pytest.fixture(autouse=True)

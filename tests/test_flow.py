@@ -160,15 +160,23 @@ def test_limit_ends_after_so_many_reads_empty_ones_included() -> None:
 def test_pace_gives_a_line_at_a_time_and_pauses_after_each() -> None:
     clock = Clock()
     paced = Pace(Given(b"one\ntwo\nthr", b"ee\n"), 2.0, clock)
-    given = []
+    given: list[tuple[float, bytes]] = []
+
+    def take() -> None:
+        try:
+            given.append((clock.now, paced.read(100)))
+        except WouldBlock as blocked:
+            clock.now = blocked.until
+
     with pytest.raises(EndOfStream):
-        while True:
-            try:
-                given.append((clock.now, paced.read(100)))
-            except WouldBlock as blocked:
-                clock.now = blocked.until
+        call_for_ever(take)
     assert clock.now == 4, "the end waits for no pause"
     assert given == [(0, b"one\n"), (2, b"two\n"), (4, b"thr"), (4, b"ee\n")]
+
+
+def call_for_ever(step: Callable[[], None]) -> None:
+    while True:
+        step()
 
 
 def test_pace_tells_what_it_holds() -> None:

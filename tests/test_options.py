@@ -77,7 +77,7 @@ def test_a_value_is_read(line: str, field: str, value: Any) -> None:
 )
 def test_a_bad_value_is_told_with_the_options_name(line: str) -> None:
     option, _, value = line.partition(" ")
-    with pytest.raises(UsageError, match="^--[a-z-]+: .* is not |neither"):
+    with pytest.raises(UsageError, match=r"^--[a-z-]+: .* is (not|neither) "):
         read([option, value, "host", "80"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ TELNET_ISH = st.lists(
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({0, len(data), *(place for place in cuts if place < len(data))})
-    return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(places)]
 
 
 def received(pieces: list[bytes]) -> tuple[bytes, bytes]:
@@ -107,9 +108,11 @@ def test_a_face_ends_once_the_other_has_ended_and_all_is_read() -> None:
 
 def test_an_engine_that_nobody_empties_takes_no_more() -> None:
     stage = Stage(Telnet())
-    with pytest.raises(WouldBlock):
-        for _ in range(100):
+    while True:
+        try:
             stage.wire.sink.write(bytes(1 << 16))
+        except WouldBlock:
+            break
     assert stage.plain.source.backlog <= HIGH_WATER + (1 << 16)
 
 
