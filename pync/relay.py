@@ -71,8 +71,10 @@ class Relay:
     ) -> None:
         self.changed = Condition()
         self._loop = loop
+        self._local = local
         joints = chain(local, stages, remote)
         ends = [*(None for _ in stages), end_remote]
+        back_ends = [self._end_local, *(None for _ in stages)]
         taps = [received, *(as_it_is for _ in stages)]
         clock, changed = loop.clock, self.changed
         self.inward = Direction(
@@ -83,10 +85,23 @@ class Relay:
         )
         self.outward = Direction(
             [
-                Flow(tap(far.source), near.sink, clock, changed)
-                for (near, far), tap in zip(reversed(joints), reversed(taps), strict=True)
+                Flow(tap(far.source), near.sink, clock, changed, end)
+                for (near, far), tap, end in reversed(
+                    list(zip(joints, taps, back_ends, strict=True))
+                )
             ]
         )
+
+    def _end_local(self) -> None:
+        """End the local sink, which may close a descriptor that the loop watches.
+
+        epoll goes on watching what is closed here as long as somebody else, such
+        as the shell, has it open; then nothing could stop it any more.
+        """
+        sink = self._local.sink
+        if sink.raw_fd is not None:
+            self._loop.forget(sink.raw_fd)
+        sink.end()
 
     def start(self) -> None:
         for flow in (*self.inward.flows, *self.outward.flows):
