@@ -72,7 +72,7 @@ from pync import __version__
 from pync.environment import Environment
 from pync.errors import Interrupted, PyncError, UsageError
 from pync.interrupts import Interrupts, die_by
-from pync.options import REFUSED, Options, option_name, read_options
+from pync.options import REFUSED, Options, read_options
 from pync.program import run
 from pync.status import ExitStatus, status_of
 
@@ -115,10 +115,10 @@ def read_arguments(arguments: list[str], environment: Environment) -> Options | 
     """The options; None once --help or --version has been answered."""
     given, addresses = parse(arguments)
     if given.pop("help"):
-        os.write(environment.stdout, USAGE.encode())
+        environment.answer(USAGE)
         return None
     if given.pop("version"):
-        os.write(environment.stdout, f"pync {__version__}\n".encode())
+        environment.answer(f"pync {__version__}\n")
         return None
     options = read_options(given, addresses)
     return options._replace(md5_key=md5_key(environment)) if options.md5sig else options
@@ -157,14 +157,18 @@ def explain(message: str) -> str:
 def md5_key(environment: Environment) -> bytes:
     """The key of --md5sig, at most 80 bytes."""
     key = environment.variables.get("PYNC_MD5SIG_KEY")
-    if key is None:
-        import getpass
-
-        try:
-            key = getpass.getpass("TCP MD5 key: ")
-        except (EOFError, OSError):
-            raise UsageError(f"{option_name('md5sig')} needs a key in PYNC_MD5SIG_KEY") from None
-    data = os.fsencode(key)
+    data = os.fsencode(ask("TCP MD5 key: ") if key is None else key)
     if not 1 <= len(data) <= 80:
-        raise UsageError(f"{option_name('md5sig')} needs a key of 1 to 80 bytes")
+        raise UsageError("--md5sig needs a key of 1 to 80 bytes, in PYNC_MD5SIG_KEY")
     return data
+
+
+def ask(question: str) -> str:
+    """The answer typed into the terminal, unseen; empty if there is no terminal to ask."""
+    import getpass
+
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))  # getpass would go on and read standard input
+        return getpass.getpass(question)
+    except (EOFError, OSError):
+        return ""

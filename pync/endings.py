@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = float("-inf")
 DRAIN = 2.0  # seconds that a closing connection may be kept open by what the peer still sends
+GRACE = 1.0  # seconds without progress that what is still on its way gets after -q
 FIRST_LOOK, LAST_LOOK = 0.001, 0.05  # seconds between looks at what is unacknowledged
 
 
@@ -194,7 +195,7 @@ def fail(session: Session) -> bool:
 def fail_once_delivered(session: Session) -> bool:
     """stdin broke off: the reset tells the peer that more was to come."""
     error = session.inward.error
-    return session.close(Closing(error=error, abrupt=True, patience=session.terms.linger))
+    return session.close(Closing(error=error, abrupt=True, patience=GRACE))
 
 
 def end_in_order(session: Session) -> bool:
@@ -215,7 +216,8 @@ def end_by_reset(session: Session) -> bool:
 
 
 def end_now(session: Session) -> bool:
-    return session.close(Closing(patience=session.terms.linger))
+    """No more is waited for, but what is on its way still arrives as long as it moves."""
+    return session.close(Closing(patience=GRACE))
 
 
 def end_idle(session: Session) -> bool:

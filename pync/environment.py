@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pync.address import printable
+from pync.errors import LocalError, OutputClosed
 
 
 class Environment(NamedTuple):
@@ -44,6 +45,17 @@ class Environment(NamedTuple):
                 select.select([], [self.stderr], [])
             except OSError:
                 return
+
+    def answer(self, text: str) -> None:
+        """Write `text` to stdout.  Raises OutputClosed or LocalError."""
+        data = text.encode()
+        try:
+            while data:
+                data = data[os.write(self.stdout, data) :]
+        except BrokenPipeError:
+            raise OutputClosed("the reader of standard output has gone") from None
+        except OSError as error:
+            raise LocalError(f"cannot write standard output: {error.strerror}") from None
 
     def complain(self, message: str) -> None:
         """Tell what went wrong: each line of `message` behind "pync: "."""

@@ -31,7 +31,6 @@ from typing import Protocol
 
 from pync.stream import NEVER, READ, WRITE, WouldBlock
 
-
 MANY_VOID = 64  # void tickets that may stand in the heap however few tasks wait
 
 

@@ -247,6 +247,8 @@ def place(options: Options, addresses: list[str]) -> Options:
     for address in addresses:
         checked(check_name, "address", address)
     if options.unixsock:
+        if options.listen and options.source:
+            raise UsageError("--source: a unix listener is where its path is")
         return options._replace(path=only_path(addresses))
     if options.listen:
         return place_listener(options, addresses)

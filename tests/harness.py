@@ -15,11 +15,16 @@ import re
 import selectors
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, NamedTuple
+
+import pytest
 
 PIPE = subprocess.PIPE
 NULL = subprocess.DEVNULL
@@ -113,6 +118,12 @@ class Program:
         return self.process.pid
 
     @property
+    def peak_memory(self) -> int:
+        """The most bytes of memory that it had so far."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) << 10
+
+    @property
     def port(self) -> int:
         """The port a listener started with -v says it got."""
         return int(self.expect(r"Listening on \S+ (\d+)")[1])
@@ -179,3 +190,39 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0
     with socket.socket(family, kind) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port that does not answer who wants to connect: it has a queue of one, and that is full."""
+    with socket.socket() as listener, socket.socket() as first:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        first.connect(listener.getsockname())
+        yield int(listener.getsockname()[1])
+
+
+def kernel_signs_tcp() -> bool:
+    """Whether TCP MD5 signatures can be had here."""
+    local = struct.pack("=HH4s120x", socket.AF_INET, 0, socket.inet_aton("127.0.0.1"))
+    key = struct.pack("=BBHi80s", 0, 0, 3, 0, b"key")
+    with socket.socket() as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_TCP, getattr(socket, "TCP_MD5SIG", 14), local + key)
+        except OSError:
+            return False
+    return True
+
+
+def ipv6_works() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not ipv6_works(), reason="there is no IPv6 here")
+needs_tcp_md5 = pytest.mark.skipif(
+    not kernel_signs_tcp(), reason="the kernel has no TCP MD5 signatures"
+)

@@ -27,7 +27,7 @@ from pync.stream import (
 from pync.transports.sockets import Address, lost, reason
 
 LARGEST = 65507  # bytes in a UDP datagram over IPv4
-RECEIVE = 65536  # one more than any datagram has
+ROOM = memoryview(bytearray(65536))  # for any datagram; nothing stays in it between two calls
 NO_BUFFER_PAUSE = 0.005  # seconds; nothing tells when the kernel has buffers again
 
 # What a peer's machine sent back for an earlier datagram: that one was lost,
@@ -45,11 +45,12 @@ class DatagramSource(Source):
 
     def read(self, limit: int) -> bytes:  # noqa: ARG002
         try:
-            return self._sock.recv(RECEIVE)
+            count = self._sock.recv_into(ROOM)
         except BlockingIOError:
             raise WouldBlock(self._sock.fileno(), READ) from None
         except OSError as error:
             raise lost(self._peer, error) from None
+        return bytes(ROOM[:count])
 
 
 class DatagramSink(Sink):
@@ -158,12 +159,14 @@ def receive(sock: socket.socket) -> tuple[bytes, Address]:
     """A datagram and who sent it; what a peer's machine refused does not end a listener."""
     while True:
         try:
-            return sock.recvfrom(RECEIVE)
+            count, sender = sock.recvfrom_into(ROOM)
         except BlockingIOError:
             raise WouldBlock(sock.fileno(), READ) from None
         except OSError as error:
             if error.errno not in REFUSALS:
                 raise LocalError(f"cannot receive: {reason(error)}") from None
+        else:
+            return bytes(ROOM[:count]), sender
 
 
 class FirstPeerSource(Source):

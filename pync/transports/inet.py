@@ -272,7 +272,7 @@ def set_keepalive(sock: socket.socket, interval: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
 
 
-TCP_MD5SIG_EXT = 38  # Linux, in linux/tcp.h; with a prefix of 0 bits it holds for every peer
+TCP_MD5SIG_EXT = 32  # Linux, in linux/tcp.h; with a prefix of 0 bits it holds for every peer
 TCP_MD5SIG_FLAG_PREFIX = 1
 MAPPED_PREFIX = bytes(10) + b"\xff\xff" + bytes(4)  # ::ffff:0.0.0.0
 

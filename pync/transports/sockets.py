@@ -179,12 +179,17 @@ class SocketAttempt(Attempt):
             raise WouldBlock(self._sock.fileno(), WRITE) from None
 
     def _complete(self) -> None:
-        if failed := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(failed, os.strerror(failed))
+        """Ask by a look at the input: SO_ERROR would also take away a reset that came since,
+
+        and with it what the peer had sent before.
+        """
         try:
-            self._sock.getpeername()
-        except OSError:
-            raise WouldBlock(self._sock.fileno(), WRITE) from None
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            try:
+                self._sock.getpeername()
+            except OSError:
+                raise WouldBlock(self._sock.fileno(), WRITE) from None
 
     def abandon(self) -> None:
         self._sock.close()
