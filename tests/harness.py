@@ -124,6 +124,13 @@ class Program:
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) << 10
 
     @property
+    def cpu_seconds(self) -> float:
+        """How long it has run on a processor so far."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def port(self) -> int:
         """The port a listener started with -v says it got."""
         return int(self.expect(r"Listening on \S+ (\d+)")[1])

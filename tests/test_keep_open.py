@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 from harness import NULL, PATIENCE, PIPE, Program
@@ -93,12 +92,6 @@ def test_two_hundred_resets_do_not_harm_it(said: bytes) -> None:
 # More clients than descriptors.
 
 
-def cpu_seconds(program: Program) -> float:
-    fields = Path(f"/proc/{program.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
-    user, system = fields.split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
 def test_without_descriptors_it_waits_for_one_in_peace() -> None:
     few = 'ulimit -n 16; exec "$@"'
     with start("-klv", HERE, "0", shell=few, stdin=NULL) as server, ExitStack() as stack:
@@ -106,9 +99,9 @@ def test_without_descriptors_it_waits_for_one_in_peace() -> None:
         for number, client in enumerate(clients):
             client.sendall(b"client %02d\n" % number)
         server.expect("pync: .*open files")
-        before = cpu_seconds(server)
+        before = server.cpu_seconds
         served = len(server.receive(20 * 10, within=1.0)) // 10
-        assert cpu_seconds(server) - before < 0.05
+        assert server.cpu_seconds - before < 0.05
         assert 5 < served < 16
         begin = time.monotonic()
         clients[0].close()

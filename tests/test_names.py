@@ -1,0 +1,76 @@
+"""A host with several addresses, in a mount namespace with an /etc/hosts of the test's own."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import PYNC, Program, free_port
+
+NAMED = ("127.0.0.2", "127.0.0.1", "::1")
+
+
+def may_unshare() -> bool:
+    try:
+        done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+pytestmark = pytest.mark.skipif(
+    not may_unshare(), reason="a mount namespace, by unshare, is not allowed here"
+)
+
+
+@pytest.fixture
+def pync(tmp_path: Path) -> tuple[str, ...]:
+    """A command: pync in a place where `several` has the addresses above."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("".join(f"{address} several\n" for address in NAMED))
+    script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    return ("unshare", "-m", "sh", "-c", script, str(hosts), *PYNC)
+
+
+def test_one_address_after_the_other_is_tried_until_one_accepts(pync: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with Program(*pync, "-v", "several", str(port), stdin=b"hello") as client:
+            peer, _ = server.accept()
+            with peer:
+                assert peer.recv(100) == b"hello"
+            result = client.finish()
+    assert result.status == 0
+    assert f"Connection to several {port} port" in result.err
+
+
+def test_when_none_accepts_each_is_told_with_its_reason(pync: tuple[str, ...]) -> None:
+    port = free_port()
+    with Program(*pync, "several", str(port)) as client:
+        result = client.finish()
+    assert result.status == 1
+    assert sorted(result.err.splitlines()) == sorted(
+        f"pync: connect to several ({address}) port {port} (tcp) failed: Connection refused"
+        for address in NAMED
+    )
+
+
+@pytest.mark.parametrize(("option", "addresses"), [("-4", NAMED[:2]), ("-6", NAMED[2:])])
+def test_a_family_that_is_asked_for_leaves_the_other_out(
+    pync: tuple[str, ...], option: str, addresses: tuple[str, ...]
+) -> None:
+    with Program(*pync, option, "several", str(free_port())) as client:
+        told = client.finish().err
+    assert [address for address in NAMED if f"({address})" in told] == list(addresses)
+
+
+def test_the_source_address_leaves_out_what_it_cannot_reach(pync: tuple[str, ...]) -> None:
+    with Program(*pync, "-s", "::1", "several", str(free_port())) as client:
+        told = client.finish().err
+    assert [address for address in NAMED if f"({address})" in told] == ["::1"]
+
+
+def test_the_namespace_is_the_tests_own() -> None:
+    assert "several" not in Path("/etc/hosts").read_text()
