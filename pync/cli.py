@@ -71,7 +71,7 @@ from docopt import DocoptExit, DocoptLanguageError, docopt
 from pync import __version__
 from pync.environment import Environment
 from pync.errors import Interrupted, PyncError, UsageError
-from pync.interrupts import Interrupts, die_by
+from pync.interrupts import Interrupts, die_by, let_interrupts_end_us
 from pync.options import REFUSED, Options, read_options
 from pync.program import run
 from pync.status import ExitStatus, status_of
@@ -85,8 +85,9 @@ def main() -> int:
     environment = Environment()
     try:
         options = read_arguments(sys.argv[1:], environment)
+        let_interrupts_end_us()
         if options is not None:
-            run(options, environment, watch=[Interrupts()])
+            run(options, environment, Interrupts)
     except (Interrupted, KeyboardInterrupt) as interrupt:
         return status_of(die_by(interrupt))
     except PyncError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 
 from pync.endings import Terms
 from pync.environment import Environment
@@ -18,7 +19,6 @@ from pync.transports.memory import Discard, Silence
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
 DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
-ACCEPT_RETRY = 0.25  # seconds until a descriptor may have become free
 
 
 def transport_of(options: Options) -> Transport:
@@ -36,51 +36,50 @@ class Connecting:
     """
 
     def __init__(self, options: Options, loop: Loop, say: Callable[[str], None]) -> None:
+        """Look up the addresses, which may take its time and knows no limit."""
         self.endpoint: Endpoint | None = None
         self._loop = loop
         self._say = say
-        self._failures: list[ConnectError] = []
-        self._attempts = self._each(transport_of(options), options)
-        self._attempt = next(self._attempts)
+        self._failures: list[str] = []
+        self._options = options
+        self._via = transport_of(options)
+        self._addresses = deque(self._via.addresses(options))
+        self._attempt: Attempt | None = None
         limit = options.connect_limit
         self._deadline = NEVER if limit is None else loop.clock() + limit
 
-    def _each(self, via: Transport, options: Options) -> Iterator[Attempt]:
-        for address in via.addresses(options):
-            yield via.connect(address, options)
-
     def advance(self) -> bool:
         try:
-            self.endpoint = self._attempt.finish()
-        except WouldBlock as blocked:
-            if self._loop.clock() < self._deadline:
-                blocked.until = min(blocked.until, self._deadline)
-                raise
-            peer = self._attempt.peer.target
-            self._failed(ConnectError(f"connect to {peer} failed: Connection timed out"))
-            raise self._all_failures() from None
+            self.endpoint = self._try()
         except ConnectError as error:
-            self._failed(error)
-            return self._go_on()
+            self._failures.append(str(error))
+            self._drop_attempt()
+            if self._addresses:
+                return True
+            raise ConnectError("\n".join(self._failures)) from None
         for failure in self._failures:
             self._say(f"pync: {failure}")
         return False
 
-    def _failed(self, error: ConnectError) -> None:
-        self._failures.append(error)
-        for fd in self._attempt.descriptors:
-            self._loop.forget(fd)
-        self._attempt.abandon()
+    def _try(self) -> Endpoint:
+        if self._attempt is None:
+            self._attempt = self._via.connect(self._addresses.popleft(), self._options)
+        try:
+            return self._attempt.finish()
+        except WouldBlock as blocked:
+            if self._loop.clock() < self._deadline:
+                blocked.until = min(blocked.until, self._deadline)
+                raise
+            self._addresses.clear()
+            target = self._attempt.peer.target
+            raise ConnectError(f"connect to {target} failed: Connection timed out") from None
 
-    def _go_on(self) -> bool:
-        attempt = next(self._attempts, None)
-        if attempt is None:
-            raise self._all_failures()
-        self._attempt = attempt
-        return True
-
-    def _all_failures(self) -> ConnectError:
-        return ConnectError("\n".join(map(str, self._failures)))
+    def _drop_attempt(self) -> None:
+        if self._attempt:
+            for fd in self._attempt.descriptors:
+                self._loop.forget(fd)
+            self._attempt.abandon()
+            self._attempt = None
 
 
 class Accepting:
@@ -94,7 +93,7 @@ class Accepting:
         try:
             self.endpoint = self._listener.accept()
         except OutOfDescriptors:
-            raise WouldBlock(after=ACCEPT_RETRY) from None
+            raise WouldBlock(after=self._listener.RETRY) from None
         return False
 
 
@@ -162,7 +161,12 @@ def terms(options: Options, environment: Environment, has_end: bool) -> Terms:
         ),
         quit_after=options.quit_after,
         reply_wait=None if has_end or options.listen or limited else REPLY_WAIT,
-        idle=None if idle is None else idle + (options.interval or 0),
-        idle_failure=options.idle_timeout,
+        idle=idle_limit(idle, options),
+        idle_failure=idle_limit(options.idle_timeout, options),
         linger=options.linger,
     )
+
+
+def idle_limit(limit: float | None, options: Options) -> float | None:
+    """Our own pauses are not idleness."""
+    return None if limit is None else limit + (options.interval or 0)

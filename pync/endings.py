@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = float("-inf")
 DRAIN = 2.0  # seconds that a closing connection may be kept open by what the peer still sends
-GRACE = 1.0  # seconds without progress that what is still on its way gets after -q
+GRACE = 1.0  # seconds without progress that a closing session gives what is on its way
 FIRST_LOOK, LAST_LOOK = 0.001, 0.05  # seconds between looks at what is unacknowledged
 
 
@@ -101,8 +101,12 @@ def input_failed(session: Session) -> float:
 
 
 def sending_failed(session: Session) -> float:
-    """The peer takes no more; what it sent before is still read to its end."""
-    return at_once(session.inward.error and session.outward.over)
+    """The peer takes no more; what it sends is still read, to its end if it has one."""
+    if session.inward.error is None:
+        return NEVER
+    if session.outward.over or not session.remote.has_end:
+        return AT_ONCE
+    return max(session.inward.failed_at, session.outward.moved_at) + session.terms.linger
 
 
 def both_ended(session: Session) -> float:
@@ -151,6 +155,8 @@ def idle_too_long(session: Session) -> float:
 def idle_for(session: Session, limit: float | None) -> float:
     if limit is None:
         return NEVER
+    if session.outward.held:  # whoever reads our output makes a pause: no fault of the peer's
+        return session.clock() + limit
     due = session.progress_at + limit
     if due > session.clock() and session.undelivered:
         return min(due, session.clock() + limit / 4)  # look whether they have been acknowledged
@@ -158,9 +164,12 @@ def idle_for(session: Session, limit: float | None) -> float:
 
 
 def failed_while_closing(session: Session) -> float:
-    closing = session.closing
-    failed = session.inward.error or session.outward.error
-    return at_once(closing and not closing.error and failed)
+    """A reset while draining does no harm once everything is acknowledged."""
+    assert session.closing
+    if session.closing.error or session.error is None:
+        return NEVER
+    broken = session.inward.error or session.outward.error
+    return at_once(broken or session.remote.sink.unacknowledged())
 
 
 def all_settled(session: Session) -> float:
@@ -168,6 +177,8 @@ def all_settled(session: Session) -> float:
     closing, now = session.closing, session.clock()
     assert closing
     if not (closing.abrupt or session.inward.over):
+        return NEVER
+    if not (closing.drain or session.outward.over):
         return NEVER
     if session.remote.sink.unacknowledged():
         session.remote.sink.check()
@@ -189,7 +200,8 @@ def out_of_patience(session: Session) -> float:
 
 
 def fail(session: Session) -> bool:
-    raise session.outward.error or session.inward.error or AssertionError
+    assert session.error
+    raise session.error
 
 
 def fail_once_delivered(session: Session) -> bool:
@@ -238,8 +250,11 @@ def finish(session: Session) -> bool:
     return False
 
 
-def give_up(session: Session) -> bool:  # noqa: ARG001
-    raise TimedOut("timed out while closing")
+def give_up(session: Session) -> bool:
+    unwritten = session.outward.held
+    raise TimedOut(
+        f"timed out: {unwritten} bytes received and not written" if unwritten else "timed out"
+    )
 
 
 ENDINGS = (

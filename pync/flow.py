@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from pync.errors import PyncError
 from pync.movers import Mover, choose_mover
-from pync.stream import Condition, EndOfStream, Sink, Source
+from pync.stream import NEVER, Condition, EndOfStream, Sink, Source
 
 BUDGET = 8  # chunks moved before others get their turn
 
@@ -18,8 +19,8 @@ class Flow:
     end is not simply passed on; like it, it may raise WouldBlock.
 
     moved: bytes.  moved_at, drained_at: when the last of them moved and when the
-    source gave its last, by `clock`.  over: whether there is nothing left to do;
-    error: why, if not because of the end.
+    source gave its last, by `clock`.  over: whether there is nothing left to do,
+    since over_at; error: why, if not because of the end.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Flow:
         self.moved_at = clock()
         self.drained_at: float | None = None
         self.over = False
+        self.over_at = NEVER
         self.error: PyncError | None = None
         self._clock = clock
         self._changed = changed
@@ -59,8 +61,10 @@ class Flow:
             self._end()
         except PyncError as error:
             self.error = error
-            self.sink.abandon()
+            with suppress(PyncError):
+                self.sink.abandon()
         self.over = True
+        self.over_at = self._clock()
         self._changed.notify()
         return False
 
@@ -68,7 +72,7 @@ class Flow:
         """Move a few chunks; whether there may be more."""
         try:
             for _ in range(BUDGET):
-                if self._stopping and not self._mover.held:
+                if self._stopping and not self.held:
                     raise EndOfStream
                 moved = self._mover.move()
                 self.moved += moved

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pync.dial import ACCEPT_RETRY
 from pync.errors import NetworkError, OutOfDescriptors
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.session import Session
 from pync.stream import Condition, Endpoint, Ends, Listener, Sink, Source, WouldBlock
+from pync.transports.datagrams import LARGEST
 from pync.transports.memory import MemoryPipe
 
 OUTBOX = 1 << 20  # bytes that may wait for one client
-PIECE = 1 << 16  # bytes that go to everybody at once
+PIECE = LARGEST  # bytes that go to everybody at once, and fit a datagram
+PATIENCE = 2.0  # seconds that a client may take nothing of a full outbox
 BATCH = 64  # clients admitted before others get their turn
 
 
@@ -28,7 +29,6 @@ class Hub:
     local: what goes to every client, and where what they send goes.
     open_session(ends, endpoint): the session that joins the two.  welcome and
     complain: told of each client that comes, and of what ended one that failed.
-    patience: seconds that a client may take nothing of what waits for it.
     """
 
     def __init__(
@@ -39,11 +39,10 @@ class Hub:
         open_session: Callable[[Ends, Endpoint], Session],
         welcome: Callable[[Endpoint], None],
         complain: Callable[[str], None],
-        patience: float,
     ) -> None:
         self._loop = loop
         self._listener = listener
-        self._fan_out = FanOut(loop.clock, self._cut, patience)
+        self._fan_out = FanOut(loop.clock, self._cut)
         self._output = SharedOutput(local.sink)
         self._open_session = open_session
         self._welcome = welcome
@@ -58,7 +57,7 @@ class Hub:
                 endpoint = self._listener.accept()
             except OutOfDescriptors as error:
                 self._say_full(error)
-                raise WouldBlock(after=ACCEPT_RETRY, condition=self._left) from None
+                raise WouldBlock(after=self._listener.RETRY, condition=self._left) from None
             self._admit(endpoint)
         return True
 
@@ -119,6 +118,11 @@ class Member:
         self.sink = sink
         self._part = part
 
+    @property
+    def takes(self) -> bool:
+        """Whether what is put into its outbox may still be sent."""
+        return not (self.session.closing or self.session.inward.error)
+
     def advance(self) -> bool:
         try:
             again = self.session.advance()
@@ -127,6 +131,8 @@ class Member:
             return False
         if not again:
             self._part(self, None)
+        elif self.session.closing:
+            self.outbox.changed.notify()  # the fan-out need not wait for this one
         return again
 
 
@@ -134,18 +140,15 @@ class FanOut(Sink):
     """Puts what it is given into every member's outbox.
 
     The slowest sets the pace as long as it moves at all; one that has not moved
-    for `patience` seconds with its outbox full is cut.  With nobody there it
-    waits, so that nothing is lost.
+    for PATIENCE with its outbox full is cut.  One that is ending gets no more.
+    With nobody there it waits, so that nothing is lost.
     """
 
     limit = PIECE
 
-    def __init__(
-        self, clock: Callable[[], float], cut: Callable[[Member], None], patience: float
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], cut: Callable[[Member], None]) -> None:
         self._clock = clock
         self._cut = cut
-        self._patience = patience
         self._members: dict[Member, None] = {}
         self._came = Condition()
         self._ended = False
@@ -161,19 +164,22 @@ class FanOut(Sink):
         member.outbox.changed.notify()
 
     def write(self, data: bytes | memoryview) -> int:
-        for member in [one for one in self._members if one.outbox.room < len(data)]:
-            self._wait_for(member)
-        if not self._members:
+        takers = [member for member in self._members if member.takes]
+        for member in takers:
+            if member.outbox.room < len(data):
+                self._wait_for(member)
+        if not takers:
             raise WouldBlock(condition=self._came)
-        for member in self._members:
+        for member in takers:
             member.outbox.write(data)
         return len(data)
 
     def _wait_for(self, member: Member) -> None:
-        until = member.session.inward.moved_at + self._patience
+        until = member.session.inward.moved_at + PATIENCE
         if self._clock() < until:
             raise WouldBlock(condition=member.outbox.changed, until=until)
         self._cut(member)
+        raise WouldBlock(after=0)
 
     def end(self) -> None:
         self._ended = True

@@ -14,12 +14,22 @@ NAMES = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTER
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
 
+def let_interrupts_end_us() -> None:
+    """Let SIGINT do what the other signals do while there is nothing to clean up.
+
+    Python's own handler runs only between two of its instructions, which a slow
+    name server may keep apart for long.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Interrupts:
     """A task that raises Interrupted when a signal has come.
 
     A signal that the parent has ignored (nohup, a shell's background job) stays
     so.  From the first one on they have their default effect again, so that a
-    second always ends the process, whatever it is stuck in.
+    second ends the process whatever it is busy with.
     """
 
     def __init__(self) -> None:

@@ -94,6 +94,7 @@ SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 # A year of seconds and the kernel's int: beyond them a value is a mistake.
 MAX_TIME = 366 * 24 * 3600.0
 MAX_INT = (1 << 31) - 1
+MAX_KEEPALIVE = 32767  # Linux, in net/tcp.h
 
 # Debian's nc, RFC 2474 and 8622's names, and netcat-traditional's four.
 TOS_NAMES = {
@@ -153,6 +154,13 @@ def read_ttl(text: str) -> int:
     return int(text)
 
 
+def read_keepalive(text: str) -> float:
+    seconds = read_pause(text)
+    if seconds > MAX_KEEPALIVE:
+        raise ValueError(f"not a time that the kernel takes, {MAX_KEEPALIVE} seconds at most")
+    return seconds
+
+
 def read_port(text: str) -> str:
     check_port(text, lowest=0)
     return text
@@ -172,7 +180,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "tos": read_tos,
     "ttl": read_ttl,
     "min_ttl": read_ttl,
-    "tcp_keepalive": read_pause,
+    "tcp_keepalive": read_keepalive,
 }
 
 NEEDS = (("keep_open", "listen"),)

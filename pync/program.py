@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from pync import dial
 from pync.endings import Terms
@@ -18,12 +18,16 @@ from pync.taps import Limit
 from pync.transports.memory import Discard, Given
 
 
-def run(options: Options, environment: Environment, watch: Sequence[Task] = ()) -> None:
-    """Do what `options` say.  watch: tasks that run beside, such as the one for signals."""
+def run(
+    options: Options, environment: Environment, interrupts: Callable[[], Task] | None = None
+) -> None:
+    """Do what `options` say.
+
+    interrupts makes the task that minds signals, once there is something that a
+    signal should not simply cut off; the look-up of a name is nothing of the kind.
+    """
     with Loop(environment.clock) as loop:
-        for task in watch:
-            loop.spawn(task)
-        program = Program(options, environment, loop)
+        program = Program(options, environment, loop, interrupts)
         if options.listen:
             program.listen()
         else:
@@ -43,34 +47,49 @@ class OutputWatch:
 class Program:
     """The modes, over one loop."""
 
-    def __init__(self, options: Options, environment: Environment, loop: Loop) -> None:
+    def __init__(
+        self,
+        options: Options,
+        environment: Environment,
+        loop: Loop,
+        interrupts: Callable[[], Task] | None,
+    ) -> None:
         self._options = options
         self._environment = environment
         self._loop = loop
+        self._interrupts = interrupts
 
     def connect(self) -> None:
+        talks = not (self._options.zero or self._options.fd_pass)
         try:
-            remote = self._open()
+            connecting = dial.Connecting(self._options, self._loop, self._say)
+            self._mind_interrupts()
+            output = self._output() if talks else Discard()
+            remote = self._open(connecting)
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
         self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
-        if self._options.zero:
-            remote.close()
+        if talks:
+            self._converse(remote, output)
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
         else:
-            self._converse(remote, self._output())
+            remote.close()
 
-    def _open(self) -> Endpoint:
-        connecting = dial.Connecting(self._options, self._loop, self._say)
+    def _open(self, connecting: dial.Connecting) -> Endpoint:
         self._loop.run(connecting)
         assert connecting.endpoint
         if self._options.zero and not connecting.endpoint.has_end:
             self._probe(connecting.endpoint)
         return connecting.endpoint
 
+    def _mind_interrupts(self) -> None:
+        if self._interrupts:
+            self._loop.spawn(self._interrupts())
+
     def listen(self) -> None:
+        self._mind_interrupts()
         listener = dial.listen(self._options)
         try:
             for place in listener.places:
@@ -105,7 +124,6 @@ class Program:
             self._session,
             self._welcome,
             self._environment.complain,
-            self._options.linger,
         )
         self._loop.run(hub)
 
@@ -158,5 +176,7 @@ def hand_over(stdout: int, remote: Endpoint) -> None:
     """Give the connection itself to whoever is behind standard output."""
     from pync.transports import stdio
 
-    stdio.hand_over(stdout, remote.descriptors[0])
-    remote.close()
+    try:
+        stdio.hand_over(stdout, remote.descriptors[0])
+    finally:
+        remote.close()

@@ -41,6 +41,11 @@ class Direction:
         return self.flows[-1].moved
 
     @property
+    def failed_at(self) -> float:
+        """When one of the flows failed; NEVER: none has."""
+        return min((flow.over_at for flow in self.flows if flow.error), default=NEVER)
+
+    @property
     def moved_at(self) -> float:
         return max(flow.moved_at for flow in self.flows)
 
@@ -98,18 +103,17 @@ class Relay:
         epoll goes on watching what is closed here as long as somebody else, such
         as the shell, has it open; then nothing could stop it any more.
         """
-        sink = self._local.sink
-        if sink.raw_fd is not None:
-            self._loop.forget(sink.raw_fd)
-        sink.end()
+        for fd in self._local.sink.descriptors:
+            self._loop.forget(fd)
+        self._local.sink.end()
 
     def start(self) -> None:
         for flow in (*self.inward.flows, *self.outward.flows):
             self._loop.spawn(flow)
 
-    def stop_inward(self) -> None:
-        """Take no more from local; what has been taken still goes out, and then the end."""
-        first = self.inward.flows[0]
+    def stop(self, direction: Direction) -> None:
+        """Take in no more; what has been taken still comes out, and then the end."""
+        first = direction.flows[0]
         first.stop()
         self._loop.wake(first)
 

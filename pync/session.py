@@ -72,10 +72,14 @@ class Session:
         return self.inward.held + self.remote.sink.unacknowledged()
 
     @property
+    def error(self) -> PyncError | None:
+        """What has failed so far, the cause before what follows from it."""
+        drain = self.closing and self.closing.drain
+        return self.outward.error or self.inward.error or (drain and drain.error) or None
+
+    @property
     def progress_at(self) -> float:
         """When a byte last moved, either way, or was acknowledged."""
-        if self.outward.held:  # whoever reads our output makes a pause: not the network's fault
-            return self.clock()
         waiting = self.remote.sink.unacknowledged()
         if waiting != self._unacknowledged:
             self._unacknowledged = waiting
@@ -88,12 +92,14 @@ class Session:
         if closing.abrupt:
             self._relay.cancel(self.inward)
         else:
-            self._relay.stop_inward()
+            self._relay.stop(self.inward)
         if closing.drain_until > self.clock():
             self._relay.cancel(self.outward)
             clock, changed = self.clock, self._relay.changed
             closing.drain = Flow(self.remote.source, Discard(), clock, changed)
             self._loop.spawn(closing.drain)
+        else:
+            self._relay.stop(self.outward)
         self._relay.changed.notify()
         return True
 

@@ -96,10 +96,12 @@ class Sink:
     """Where bytes go.
 
     raw_fd: as in Source.  limit: the most bytes that one write may be given.
+    descriptors: what end() closes, to be forgotten before.
     """
 
     raw_fd: int | None = None
     limit: int = 1 << 30
+    descriptors: tuple[int, ...] = ()
 
     def write(self, data: bytes | memoryview) -> int:
         """Take some of `data`, and return how many bytes.  Raises as read does."""
@@ -173,8 +175,11 @@ class Endpoint:
 class Listener:
     """Gives an endpoint for each peer that comes.
 
-    places: where it listens, as -v says it: `0.0.0.0 2389`.
+    places: where it listens, as -v says it: `0.0.0.0 2389`.  RETRY: seconds after
+    which a descriptor may have become free.
     """
+
+    RETRY = 0.25
 
     places: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()

@@ -30,9 +30,8 @@ LARGEST = 65507  # bytes in a UDP datagram over IPv4
 ROOM = memoryview(bytearray(65536))  # for any datagram; nothing stays in it between two calls
 NO_BUFFER_PAUSE = 0.005  # seconds; nothing tells when the kernel has buffers again
 
-# What a peer's machine sent back for an earlier datagram: that one was lost,
-# and telling it has cleared it.
-REFUSALS = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNRESET}
+# What a peer's machine sent back for an earlier datagram.
+REFUSALS = {errno.ECONNREFUSED, errno.ECONNRESET}
 NO_BUFFER = {errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -54,35 +53,62 @@ class DatagramSource(Source):
 
 
 class DatagramSink(Sink):
-    """Datagrams to one peer, one for each write.
+    """Datagrams to the peer of a connected socket, one for each write.
 
-    to: the peer's address where the socket is not connected.  forgiving: go on
-    when the peer's machine refuses, as a listener does.
+    forgiving: what the peer's machine refused is lost, as datagrams may be, and
+    does not end a listener.
     """
 
     limit = LARGEST
 
-    def __init__(
-        self, sock: socket.socket, peer: Peer, to: Address | None = None, forgiving: bool = False
-    ) -> None:
+    def __init__(self, sock: socket.socket, peer: Peer, *, forgiving: bool = False) -> None:
         self._sock = sock
         self._peer = peer
-        self._to = to
         self._forgiving = forgiving
 
     def write(self, data: bytes | memoryview) -> int:
-        while True:
-            try:
-                return self._sock.sendto(data, self._to) if self._to else self._sock.send(data)
-            except BlockingIOError:
-                raise WouldBlock(self._sock.fileno(), WRITE) from None
-            except OSError as error:
-                if error.errno in NO_BUFFER:
-                    raise WouldBlock(after=NO_BUFFER_PAUSE) from None
-                if not self._forgiving:
-                    raise lost(self._peer, error) from None
-                if error.errno not in REFUSALS or self._to:
-                    return len(data)
+        try:
+            return self._send(data)
+        except OSError as error:
+            if not (self._forgiving and error.errno in REFUSALS):
+                raise self._meaning(error) from None
+        try:
+            return self._send(data)  # that was about an earlier one, and is told once
+        except OSError as error:
+            if error.errno in REFUSALS:
+                return len(data)
+            raise self._meaning(error) from None
+
+    def _send(self, data: bytes | memoryview) -> int:
+        return self._sock.send(data)
+
+    def _meaning(self, error: OSError) -> Exception:
+        if error.errno in NO_BUFFER:
+            return WouldBlock(after=NO_BUFFER_PAUSE)
+        if isinstance(error, BlockingIOError):
+            return self._full()
+        return lost(self._peer, error)
+
+    def _full(self) -> WouldBlock:
+        return WouldBlock(self._sock.fileno(), WRITE)
+
+
+class AddressedSink(DatagramSink):
+    """Datagrams to one of many peers on a socket.
+
+    It waits for room by time: the descriptor has one writer's place in the loop,
+    and says nothing of the room that one peer has.
+    """
+
+    def __init__(self, sock: socket.socket, peer: Peer, address: Address) -> None:
+        super().__init__(sock, peer)
+        self._address = address
+
+    def _send(self, data: bytes | memoryview) -> int:
+        return self._sock.sendto(data, self._address)
+
+    def _full(self) -> WouldBlock:
+        return WouldBlock(after=NO_BUFFER_PAUSE)
 
 
 class Unanswerable(Sink):
@@ -147,19 +173,16 @@ class DatagramListener(Listener):
         self._name = name
         self._clean_up = clean_up
 
-    def _receive(self) -> tuple[bytes, Address]:
-        return receive(self._sock)
-
     def close(self) -> None:
         self._sock.close()
         self._clean_up()
 
 
-def receive(sock: socket.socket) -> tuple[bytes, Address]:
+def receive(sock: socket.socket, flags: int = 0) -> tuple[bytes, Address]:
     """A datagram and who sent it; what a peer's machine refused does not end a listener."""
     while True:
         try:
-            count, sender = sock.recvfrom_into(ROOM)
+            count, sender = sock.recvfrom_into(ROOM, 0, flags)
         except BlockingIOError:
             raise WouldBlock(sock.fileno(), READ) from None
         except OSError as error:
@@ -172,15 +195,11 @@ def receive(sock: socket.socket) -> tuple[bytes, Address]:
 class FirstPeerSource(Source):
     """Datagrams from the first peer that sent one; those of others are passed over."""
 
-    def __init__(self, sock: socket.socket, first: bytes, address: Address) -> None:
+    def __init__(self, sock: socket.socket, address: Address) -> None:
         self._sock = sock
-        self._first: bytes | None = first
         self._address = address
 
     def read(self, limit: int) -> bytes:  # noqa: ARG002
-        if self._first is not None:
-            data, self._first = self._first, None
-            return data
         while True:
             data, sender = receive(self._sock)
             if sender == self._address:
@@ -197,9 +216,9 @@ class FirstPeerListener(DatagramListener):
     _given = False
 
     def accept(self) -> Endpoint:
-        first, address = self._receive()
+        _, address = receive(self._sock, socket.MSG_PEEK)
         peer = self._name(address)
-        source = FirstPeerSource(self._sock, first, address)
+        source = FirstPeerSource(self._sock, address)
         sink = self._answer(address, peer)
         self._given = True
         return DatagramEndpoint(self._sock, source, sink, peer, self._clean_up)
@@ -243,7 +262,13 @@ class Inbox(Source):
         self.changed.notify()
 
     def expire(self) -> None:
+        """Nothing more will come."""
         self.expired = True
+        self.changed.notify()
+
+    def clear(self) -> None:
+        """Nobody reads any more: the listener need not wait for room."""
+        self.datagrams.clear()
         self.changed.notify()
 
 
@@ -289,7 +314,7 @@ class ManyPeersListener(DatagramListener):
         for _ in range(self.BATCH):
             if self._full and len(self._full.datagrams) >= self.INBOX:
                 raise WouldBlock(condition=self._full.changed)
-            datagram, address = self._receive()
+            datagram, address = receive(self._sock)
             inbox = self._inboxes.pop(address, None)
             if inbox is None:
                 return self._newcomer(datagram, address)
@@ -303,12 +328,10 @@ class ManyPeersListener(DatagramListener):
         inbox = self._inboxes[address] = Inbox(Condition())
         inbox.put(datagram)
         peer = self._name(address)
-        sink = Unanswerable() if not address else self._sink(peer, address)
+        sink = AddressedSink(self._sock, peer, address) if address else Unanswerable()
         return SharedEndpoint(inbox, sink, peer, lambda: self._forget(address, inbox))
-
-    def _sink(self, peer: Peer, address: Address) -> Sink:
-        return DatagramSink(self._sock, peer, address, forgiving=True)
 
     def _forget(self, address: Address, inbox: Inbox) -> None:
         if self._inboxes.get(address) is inbox:
             del self._inboxes[address]
+        inbox.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pync.errors import LocalError, ResolveError, UsageError
+from pync.errors import ConnectError, LocalError, ResolveError, UsageError
 from pync.options import Options, option_name
 from pync.transports.sockets import Address, reason
 
@@ -135,15 +136,24 @@ def local_addresses(
 
 
 def new_socket(family: int, protocol: str) -> socket.socket:
+    """Raises LocalError."""
     try:
         return socket.socket(family, KINDS[protocol])
     except OSError as error:
-        raise LocalError(f"cannot open a socket: {reason(error)}") from None
+        raise LocalError(f"cannot open a socket: {reason(error)}") from error
 
 
 def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
-    """A socket to reach `address` with, as options want it.  Raises LocalError."""
-    sock = new_socket(address.family, address.protocol)
+    """A socket to reach `address` with, as options want it.
+
+    Raises LocalError, or ConnectError where the machine lacks the address's family.
+    """
+    try:
+        sock = new_socket(address.family, address.protocol)
+    except LocalError as error:
+        if getattr(error.__cause__, "errno", 0) != errno.EAFNOSUPPORT:
+            raise
+        raise ConnectError(f"connect to {address.target} failed: no such addresses here") from None
     with closed_on_error(sock):
         set_socket_options(sock, options)
         bind_source(sock, address, options)

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from pync.stream import Condition, EndOfStream, Sink, Source, WouldBlock
 
 
 class MemoryPipe(Source, Sink):
-    """Holds at most `capacity` bytes on their way from write to read.
+    """Holds at most `capacity` bytes on their way from write to read, in the pieces they came in.
 
-    backlog counts them.  changed is notified when either side may go on.
+    changed is notified when either side may go on.
     """
 
     def __init__(self, capacity: int) -> None:
         self.changed = Condition()
+        self.room = capacity
         self._capacity = capacity
-        self._buffer = bytearray()
+        self._pieces: deque[bytes] = deque()
         self._ended = False
 
     @property
     def backlog(self) -> int:
-        return len(self._buffer)
-
-    @property
-    def room(self) -> int:
-        return self._capacity - len(self._buffer)
+        return self._capacity - self.room
 
     def read(self, limit: int) -> bytes:
-        if not self._buffer:
+        if not self._pieces:
             if self._ended:
                 raise EndOfStream
             raise WouldBlock(condition=self.changed)
-        data = bytes(self._buffer[:limit])
-        del self._buffer[:limit]
+        piece = self._pieces.popleft()
+        if len(piece) > limit:
+            self._pieces.appendleft(piece[limit:])
+            piece = piece[:limit]
+        self.room += len(piece)
         self.changed.notify()
-        return data
+        return piece
 
     def write(self, data: bytes | memoryview) -> int:
         if not self.room:
             raise WouldBlock(condition=self.changed)
-        taken = data[: self.room]
-        self._buffer += taken
+        piece = bytes(data[: self.room])
+        self._pieces.append(piece)
+        self.room -= len(piece)
         self.changed.notify()
-        return len(taken)
+        return len(piece)
 
     def end(self) -> None:
         self._ended = True

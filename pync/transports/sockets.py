@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from pync.errors import ConnectError, ConnectionLost, LocalError, OutOfDescriptors
@@ -123,23 +124,32 @@ class TcpSink(SocketSink):
 
 
 class SocketEndpoint(Endpoint):
-    """A connected stream socket, which it owns.  sink: the class of its sending half."""
+    """A connected stream socket, which it owns.
+
+    sink: the class of its sending half.  clean_up: called once it is closed.
+    """
 
     def __init__(
-        self, sock: socket.socket, peer: Peer, sink: Callable[[socket.socket, Peer], Sink]
+        self,
+        sock: socket.socket,
+        peer: Peer,
+        sink: Callable[[socket.socket, Peer], Sink],
+        clean_up: Callable[[], None] = lambda: None,
     ) -> None:
         sock.setblocking(False)
         super().__init__(SocketSource(sock, peer), sink(sock, peer), peer)
         self.descriptors = (sock.fileno(),)
         self._sock = sock
+        self._clean_up = clean_up
 
     def close(self) -> None:
         self._sock.close()
+        self._clean_up()
 
     def abort(self) -> None:
         if self._sock.fileno() >= 0 and self._sock.family != getattr(socket, "AF_UNIX", None):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self._sock.close()
+        self.close()
 
 
 class SocketAttempt(Attempt):
@@ -179,9 +189,10 @@ class SocketAttempt(Attempt):
             raise WouldBlock(self._sock.fileno(), WRITE) from None
 
     def _complete(self) -> None:
-        """Ask by a look at the input: SO_ERROR would also take away a reset that came since,
+        """Ask by a look at the input.
 
-        and with it what the peer had sent before.
+        SO_ERROR would take away a reset that has come since, and the peer's last
+        words with it.
         """
         try:
             self._sock.recv(1, socket.MSG_PEEK)
@@ -225,7 +236,9 @@ class SocketListener(Listener):
                 if error.errno not in GONE_BEFORE_ACCEPT:
                     raise LocalError(f"cannot accept: {reason(error)}") from None
             else:
-                return self._endpoint(connection, address)
+                with suppress(OSError):  # it may have gone already
+                    return self._endpoint(connection, address)
+                connection.close()
 
     def close(self) -> None:
         self._sock.close()

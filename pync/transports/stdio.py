@@ -9,7 +9,7 @@ write still blocks:
 
     a pipe      pwritev2 with RWF_NOWAIT where the kernel knows it (Linux 6.4),
                 else at most PIPE_BUF bytes after poll
-    a terminal  small pieces after poll
+    a terminal  opened anew, with O_NONBLOCK, else small pieces after poll
     a socket    MSG_DONTWAIT
     a file, /dev/null and the rest: they do not block in that sense
 
@@ -29,7 +29,7 @@ from pync.errors import LocalError, OutputClosed
 from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
 from pync.transports.sockets import reason
 
-TERMINAL_PIECE = 1024  # bytes that a terminal takes without a wait worth the name
+TERMINAL_PIECE = 256  # bytes that a terminal takes without a wait worth the name
 PIPE_PIECE = getattr(select, "PIPE_BUF", 512)
 RWF_NOWAIT = getattr(os, "RWF_NOWAIT", None)
 NO_NOWAIT = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE}
@@ -117,10 +117,23 @@ class FileSink(DescriptorSink):
 
 
 class TerminalSink(DescriptorSink):
-    """A terminal.  Its end is nothing to tell anybody."""
+    """A terminal, opened anew so that O_NONBLOCK is ours alone; its end is nobody's news.
+
+    Where it cannot be opened: small pieces after poll.
+    """
+
+    def __init__(self, fd: int) -> None:
+        try:
+            fd = os.open(os.ttyname(fd), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+            self._piece = None
+        except OSError:
+            self._piece = TERMINAL_PIECE
+        super().__init__(fd)
 
     def _write(self, data: bytes | memoryview) -> int:
-        return self._write_after_poll(data, TERMINAL_PIECE)
+        if self._piece is None:
+            return os.write(self._fd, data)
+        return self._write_after_poll(data, self._piece)
 
 
 class ClosingSink(DescriptorSink):
@@ -129,6 +142,7 @@ class ClosingSink(DescriptorSink):
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
         self.raw_fd: int | None = fd
+        self.descriptors = (fd,)
         self._hung_up = Readiness(fd, 0)
         self._readable = Readiness(fd, select.POLLIN)
 
@@ -174,7 +188,7 @@ class PipeSink(ClosingSink):
             return self._write(data)
 
 
-class SocketSink(ClosingSink):
+class InheritedSocketSink(ClosingSink):
     """A socket, such as inetd gives."""
 
     def __init__(self, fd: int) -> None:
@@ -198,7 +212,7 @@ def standard_output(fd: int) -> Sink:
     if stat.S_ISFIFO(mode):
         return PipeSink(fd)
     if stat.S_ISSOCK(mode):
-        return SocketSink(fd)
+        return InheritedSocketSink(fd)
     if stat.S_ISREG(mode):
         return FileSink(fd)
     return TerminalSink(fd) if os.isatty(fd) else DescriptorSink(fd)

@@ -77,9 +77,9 @@ class ThreadedSink(Sink):
             return self._ours.send(data)
         except BlockingIOError:
             raise WouldBlock(self._ours.fileno(), WRITE) from None
-        except OSError:
+        except OSError as error:
             self._raise_error()
-            raise
+            raise LocalError(f"cannot write standard output: {reason(error)}") from None
 
     def end(self) -> None:
         if self._ours.fileno() < 0:

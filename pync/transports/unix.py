@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,9 @@ from pync.transports.sockets import (
     SocketSink,
     reason,
 )
+
+with contextlib.suppress(ImportError):  # Windows, which has no unix sockets in Python either
+    import fcntl
 
 
 class UnixAddress(NamedTuple):
@@ -68,7 +71,7 @@ def connect(address: UnixAddress, options: Options) -> Attempt:
     def connected(sock: socket.socket) -> Endpoint:
         if options.udp:
             return datagrams.connected(sock, address, clean_up)
-        return SocketEndpoint(sock, address, SocketSink)
+        return SocketEndpoint(sock, address, SocketSink, clean_up)
 
     return SocketAttempt(sock, address.sockaddr, address, connected, clean_up)
 
@@ -141,10 +144,24 @@ def bind_or_replace(sock: socket.socket, address: UnixAddress) -> None:
     try:
         sock.bind(address.sockaddr)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE or address.abstract or not is_dead(address):
+        if error.errno != errno.EADDRINUSE or address.abstract:
             raise
-        Path(address.path).unlink()
-        sock.bind(address.sockaddr)
+        with locked(Path(address.path).parent):
+            if not is_dead(address):
+                raise
+            Path(address.path).unlink()
+            sock.bind(address.sockaddr)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let only one pync at a time replace a socket there: two would replace each other's."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def is_dead(address: UnixAddress) -> bool:
