@@ -6,8 +6,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from pync.errors import ConnectError, ConnectionLost, LocalError, OutOfDescriptors
@@ -51,6 +51,15 @@ GONE_BEFORE_ACCEPT = {
 def reason(error: OSError) -> str:
     """The system's words for `error`, the same for each Python."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+
+
+@contextmanager
+def closed_on_error(sock: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
 
 
 def lost(peer: Peer, error: OSError) -> ConnectionLost:
@@ -207,7 +216,27 @@ class SocketAttempt(Attempt):
         self._clean_up()
 
 
-class SocketListener(Listener):
+class BoundListener(Listener):
+    """A listener on a socket, which it owns.  clean_up: called once that is closed."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        places: tuple[str, ...],
+        clean_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        sock.setblocking(False)
+        self.places = places
+        self.descriptors = (sock.fileno(),)
+        self._sock = sock
+        self._clean_up = clean_up
+
+    def close(self) -> None:
+        self._sock.close()
+        self._clean_up()
+
+
+class SocketListener(BoundListener):
     """A listening stream socket; `endpoint(sock, address)` makes what it gives."""
 
     def __init__(
@@ -217,12 +246,8 @@ class SocketListener(Listener):
         endpoint: Callable[[socket.socket, Address], Endpoint],
         clean_up: Callable[[], None] = lambda: None,
     ) -> None:
-        sock.setblocking(False)
-        self.places = places
-        self.descriptors = (sock.fileno(),)
-        self._sock = sock
+        super().__init__(sock, places, clean_up)
         self._endpoint = endpoint
-        self._clean_up = clean_up
 
     def accept(self) -> Endpoint:
         while True:
@@ -239,7 +264,3 @@ class SocketListener(Listener):
                 with suppress(OSError):  # it may have gone already
                     return self._endpoint(connection, address)
                 connection.close()
-
-    def close(self) -> None:
-        self._sock.close()
-        self._clean_up()

@@ -8,7 +8,7 @@ import socket
 from pync.errors import LocalError
 from pync.options import Options
 from pync.stream import Attempt, Endpoint, Listener, Peer
-from pync.transports import inet
+from pync.transports import inet, settings
 from pync.transports.inet import InetAddress
 from pync.transports.sockets import (
     BACKLOG,
@@ -17,6 +17,7 @@ from pync.transports.sockets import (
     SocketEndpoint,
     SocketListener,
     TcpSink,
+    closed_on_error,
     reason,
 )
 
@@ -27,18 +28,18 @@ def addresses(options: Options) -> list[InetAddress]:
 
 def connect(address: InetAddress, options: Options) -> Attempt:
     sock = inet.outgoing_socket(address, options)
-    with inet.closed_on_error(sock):
+    with closed_on_error(sock):
         if options.md5_key:
-            inet.set_md5_key(sock, options.md5_key)
+            settings.set_md5_key(sock, options.md5_key)
     make = functools.partial(endpoint, peer=address, options=options)
     return SocketAttempt(sock, address.sockaddr, address, make)
 
 
 def listen(options: Options) -> Listener:
     sock, places = inet.listening_socket(options, "tcp")
-    with inet.closed_on_error(sock):
+    with closed_on_error(sock):
         if options.md5_key:
-            inet.set_md5_key(sock, options.md5_key)
+            settings.set_md5_key(sock, options.md5_key)
         start_listening(sock, places)
 
     def accepted(connection: socket.socket, address: Address) -> Endpoint:
@@ -59,5 +60,5 @@ def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
     """A connected socket as an endpoint: what is written leaves at once."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.tcp_keepalive:
-        inet.set_keepalive(sock, options.tcp_keepalive)
+        settings.set_keepalive(sock, options.tcp_keepalive)
     return SocketEndpoint(sock, peer, TcpSink)

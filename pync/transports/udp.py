@@ -7,6 +7,7 @@ import functools
 from pync.options import Options
 from pync.stream import Attempt, Listener
 from pync.transports import datagrams, inet
+from pync.transports.datagram_listeners import kind_of_listener
 from pync.transports.inet import InetAddress
 from pync.transports.sockets import Address, SocketAttempt
 
@@ -27,5 +28,4 @@ def listen(options: Options) -> Listener:
     def name(address: Address) -> InetAddress:
         return InetAddress(sock.family, address, "udp")
 
-    kind = datagrams.ManyPeersListener if options.keep_open else datagrams.FirstPeerListener
-    return kind(sock, places, name)
+    return kind_of_listener(options)(sock, places, name)

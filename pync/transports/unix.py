@@ -17,7 +17,8 @@ from pync.errors import LocalError
 from pync.options import Options
 from pync.stream import Attempt, Endpoint, Listener
 from pync.transports import datagrams
-from pync.transports.inet import closed_on_error, set_socket_options
+from pync.transports.datagram_listeners import kind_of_listener
+from pync.transports.settings import set_socket_options
 from pync.transports.sockets import (
     BACKLOG,
     Address,
@@ -25,6 +26,7 @@ from pync.transports.sockets import (
     SocketEndpoint,
     SocketListener,
     SocketSink,
+    closed_on_error,
     reason,
 )
 
@@ -84,8 +86,7 @@ def listen(options: Options) -> Listener:
         if not options.udp:
             sock.listen(BACKLOG)
     if options.udp:
-        kind = datagrams.ManyPeersListener if options.keep_open else datagrams.FirstPeerListener
-        return kind(sock, (address.path,), peer_name, clean_up)
+        return kind_of_listener(options)(sock, (address.path,), peer_name, clean_up)
 
     def accepted(connection: socket.socket, _: Address) -> Endpoint:
         return SocketEndpoint(connection, address, SocketSink)
