@@ -71,7 +71,7 @@ def test_a_source_that_never_blocks_does_not_starve_the_others() -> None:
 
 
 def test_nothing_is_read_while_something_is_held() -> None:
-    source, sink = Endless(), MemoryPipe(15)
+    source, sink = Endless(), MemoryPipe(15 + MemoryPipe.PIECE_COST)
     moving = flow(source, sink)
     for _ in range(3):
         with pytest.raises(WouldBlock):
@@ -130,7 +130,7 @@ def test_a_failure_is_kept_for_whoever_asks_and_is_not_passed_on_as_an_end() -> 
 
 
 def test_stop_writes_what_is_held_and_ends() -> None:
-    source, sink = Endless(), MemoryPipe(15)
+    source, sink = Endless(), MemoryPipe(15 + MemoryPipe.PIECE_COST)
     moving = flow(source, sink)
     with pytest.raises(WouldBlock):
         moving.advance()
@@ -212,3 +212,11 @@ def test_a_translation_that_grows_keeps_within_the_limit() -> None:
 class Lines(Endless4):
     def read(self, limit: int) -> bytes:
         return super().read(limit).replace(b"\0", b"\n")
+
+
+def test_a_memory_pipe_is_bounded_in_small_pieces_too() -> None:
+    pipe = MemoryPipe(1 << 16)
+    pieces = 0
+    while pipe.room:
+        pieces += pipe.write(b"x")
+    assert pieces < (1 << 16) / MemoryPipe.PIECE_COST + 1

@@ -10,19 +10,27 @@ from pync.stream import Condition, EndOfStream, Sink, Source, WouldBlock
 class MemoryPipe(Source, Sink):
     """Holds at most `capacity` bytes on their way from write to read, in the pieces they came in.
 
+    A piece counts for more than its bytes, since small ones cost memory too.
     changed is notified when either side may go on.
     """
 
+    PIECE_COST = 64  # bytes
+
     def __init__(self, capacity: int) -> None:
         self.changed = Condition()
-        self.room = capacity
+        self._held = 0
         self._capacity = capacity
         self._pieces: deque[bytes] = deque()
         self._ended = False
 
     @property
     def backlog(self) -> int:
-        return self._capacity - self.room
+        return self._held
+
+    @property
+    def room(self) -> int:
+        """Bytes that a write may give."""
+        return max(0, self._capacity - self._held - self.PIECE_COST * len(self._pieces))
 
     def read(self, limit: int) -> bytes:
         if not self._pieces:
@@ -33,7 +41,7 @@ class MemoryPipe(Source, Sink):
         if len(piece) > limit:
             self._pieces.appendleft(piece[limit:])
             piece = piece[:limit]
-        self.room += len(piece)
+        self._held -= len(piece)
         self.changed.notify()
         return piece
 
@@ -42,7 +50,7 @@ class MemoryPipe(Source, Sink):
             raise WouldBlock(condition=self.changed)
         piece = bytes(data[: self.room])
         self._pieces.append(piece)
-        self.room -= len(piece)
+        self._held += len(piece)
         self.changed.notify()
         return len(piece)
 

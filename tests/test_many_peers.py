@@ -1,0 +1,128 @@
+"""Clients of a listener that keeps open do not spoil it for each other.
+
+One that ends, one that is stuck, one that reads after a pause: whoever takes
+what it gets gets all of it, and is told nothing that is not true.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from harness import NULL, PATIENCE, PIPE, Program
+from plain_peer import HERE, complaints, drain, ended_within, start
+
+PIECE = 1 << 20
+
+
+def client_of(server: Program) -> socket.socket:
+    return socket.create_connection((HERE, server.port), PATIENCE)
+
+
+def welcomed(stack: ExitStack, server: Program, count: int) -> list[socket.socket]:
+    """So many clients, each of whom the server knows of."""
+    clients = [stack.enter_context(client_of(server)) for _ in range(count)]
+    server.expect(rf"(Connection received on \S+ \d+\n){{{count}}}")
+    return clients
+
+
+def exactly(client: socket.socket, size: int) -> bytes:
+    """The next `size` bytes, or what comes until the end."""
+    received = bytearray()
+    while len(received) < size and (data := client.recv(min(PIECE, size - len(received)))):
+        received += data
+    return bytes(received)
+
+
+def stopped(server: Program) -> list[str]:
+    """Let the server end; its errors."""
+    server.signal(signal.SIGTERM)
+    return complaints(server.finish())
+
+
+# How long a client may take nothing is not what --linger says.
+
+
+def test_a_client_that_makes_a_pause_gets_all_of_a_file_whatever_linger_says(
+    tmp_path: Path,
+) -> None:
+    data = os.urandom(PIECE) * 30
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    with (
+        path.open("rb") as file,
+        start("-lknv", "--linger", "0", HERE, "0", stdin=file) as server,
+        client_of(server) as client,
+    ):
+        begin = exactly(client, 1)
+        assert not ended_within(server, 0.3)
+        rest = drain(client)
+        assert len(rest) == len(data) - 1
+        assert begin + rest == data
+        assert stopped(server) == []
+
+
+def test_a_long_linger_gives_a_stuck_client_no_more_time() -> None:
+    data = os.urandom(PIECE) * 32
+    options = ("-lknv", "--linger", "1h")
+    with start(*options, HERE, "0", stdin=PIPE) as server, ExitStack() as stack:
+        _stuck, good = welcomed(stack, server, 2)
+        with Program("cat", stdin=data, stdout=server.process.stdin) as feeder:
+            server.end()
+            assert exactly(good, len(data)) == data
+            assert feeder.finish().status == 0
+        server.expect("pync: .*takes nothing: dropped")
+
+
+# A client that ends while the others still get something.
+
+
+def test_a_client_that_ends_neither_stalls_the_others_nor_is_blamed() -> None:
+    """It has sent its one packet, is told the end, and keeps its own end back."""
+    data = os.urandom(PIECE) * 4
+    with start("-lknv", "-W", "1", HERE, "0", stdin=PIPE) as server, ExitStack() as stack:
+        ending, staying = welcomed(stack, server, 2)
+        server.send(b"hello\n")
+        assert [exactly(client, 6) for client in (ending, staying)] == [b"hello\n"] * 2
+        ending.sendall(b"done\n")
+        assert server.receive(5) == b"done\n"
+        assert drain(ending) == b""
+        with Program("cat", stdin=data, stdout=server.process.stdin) as feeder:
+            first = exactly(staying, 1)
+            begin = time.monotonic()
+            assert first + exactly(staying, len(data) - 1) == data
+            assert time.monotonic() - begin < 1.4
+            assert feeder.finish().status == 0
+        ending.close()
+        server.send(b"bye\n")
+        assert exactly(staying, 4) == b"bye\n"
+        assert stopped(server) == []
+
+
+# --tcp-keepalive: what the kernel cannot do is told before anybody comes.
+
+
+@pytest.mark.parametrize("role", ["-lk", "-l", "connects"])
+def test_a_keepalive_time_beyond_the_kernels_is_refused_at_once(role: str) -> None:
+    options = () if role == "connects" else (role,)
+    port = "9" if role == "connects" else "0"
+    with start(*options, "--tcp-keepalive", "10h", HERE, port, stdin=NULL) as pync:
+        result = pync.finish()
+    assert (result.status, result.out) == (2, b"")
+    (line,) = complaints(result)
+    assert "--tcp-keepalive" in line
+
+
+def test_a_keepalive_time_of_an_hour_keeps_nobody_out() -> None:
+    with (
+        start("-lknv", "--tcp-keepalive", "1h", HERE, "0", stdin=NULL) as server,
+        client_of(server) as client,
+    ):
+        client.sendall(b"hello")
+        assert server.receive(5) == b"hello"
+        assert stopped(server) == []
