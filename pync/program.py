@@ -89,8 +89,11 @@ class Program:
             self._loop.spawn(self._interrupts())
 
     def listen(self) -> None:
-        self._mind_interrupts()
+        if self._options.unixsock:
+            self._mind_interrupts()  # before there is a path to remove
         listener = dial.listen(self._options)
+        if not self._options.unixsock:
+            self._mind_interrupts()  # after the look-up
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")

@@ -133,25 +133,17 @@ def local_addresses(
         raise LocalError(str(error)) from None
 
 
-def new_socket(family: int, protocol: str) -> socket.socket:
-    """Raises LocalError."""
-    try:
-        return socket.socket(family, KINDS[protocol])
-    except OSError as error:
-        raise LocalError(f"cannot open a socket: {reason(error)}") from error
-
-
 def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
     """A socket to reach `address` with, as options want it.
 
     Raises LocalError, or ConnectError where the machine lacks the address's family.
     """
     try:
-        sock = new_socket(address.family, address.protocol)
-    except LocalError as error:
-        if getattr(error.__cause__, "errno", 0) != errno.EAFNOSUPPORT:
-            raise
-        raise ConnectError(f"connect to {address.target} failed: no such addresses here") from None
+        sock = socket.socket(address.family, KINDS[address.protocol])
+    except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            raise LocalError(f"cannot open a socket: {reason(error)}") from None
+        raise ConnectError(f"connect to {address.target} failed: {reason(error)}") from None
     with closed_on_error(sock):
         set_socket_options(sock, options)
         bind_source(sock, address, options)
@@ -181,7 +173,10 @@ def listening_socket(options: Options, protocol: str) -> tuple[socket.socket, tu
     anywhere = options.host is None and family_wanted(options) == socket.AF_UNSPEC
     dual = anywhere and socket.has_dualstack_ipv6()
     local = local_addresses("::" if dual else options.host, port, protocol, options)[0]
-    sock = new_socket(local.family, protocol)
+    try:
+        sock = socket.socket(local.family, KINDS[protocol])
+    except OSError as error:
+        raise LocalError(f"cannot open a socket: {reason(error)}") from None
     with closed_on_error(sock):
         if local.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
