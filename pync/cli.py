@@ -87,7 +87,7 @@ def main() -> int:
         options = read_arguments(sys.argv[1:], environment)
         let_interrupts_end_us()
         if options is not None:
-            run(options, environment, Interrupts)
+            run(options, environment, Interrupts if os.name == "posix" else None)
     except (Interrupted, KeyboardInterrupt) as interrupt:
         return status_of(die_by(interrupt))
     except PyncError as error:

@@ -90,6 +90,8 @@ def feed(program: Program, kind: str, data: bytes) -> None:
 def a_stdout(kind: str, tmp_path: Path) -> Iterator[Stdout]:
     if kind == "pipe":
         yield Stdout({"stdout": PIPE})
+    elif kind == "closed":
+        yield Stdout({"shell": 'exec "$@" >&-'})
     else:
         earlier = EARLIER if kind == "append" else b""
         path = tmp_path / f"stdout-{os.urandom(4).hex()}"

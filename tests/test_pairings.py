@@ -89,9 +89,10 @@ FLOWS = {  # what the listener is given, and the connector
 
 # Both quit at their client's end, with their own stdin half read; whether that comes
 # before or after their last byte is a matter of luck.
+QUITS_EARLY = ("openbsd", "ncat")
 LEAVES_EARLY = [
     (listener, "pync", flow)
-    for listener in ("openbsd", "ncat")
+    for listener in QUITS_EARLY
     for flow in (
         "the listener sends, the connector has no stdin",
         "both send as much",
@@ -127,12 +128,13 @@ class Side:
         self._start(NETCATS[self.name].connect, port)
 
     def _start(self, command: tuple[str, ...], port: int) -> None:
-        linger = "200ms" if self.given == IDLE else "1m"  # no stdin that ends is cut short
+        linger = "200ms" if self.given.kind == "idle" else "1m"  # no stdin that ends is cut short
         values = {"PORT": str(port), "LINGER": linger}
         argv = [re.sub("PORT|LINGER", lambda name: values[name[0]], word) for word in command]
-        self._program = self._resources.enter_context(
-            run(*argv, **self._stdin.how, **self._stdout.how)
-        )
+        how = {**self._stdin.how, **self._stdout.how}
+        if "shell" in self._stdin.how and "shell" in self._stdout.how:
+            how["shell"] = 'exec "$@" <&- >&-'
+        self._program = self._resources.enter_context(run(*argv, **how))
 
     def feed(self) -> None:
         with suppress(BrokenPipeError):  # from a peer that leaves early
@@ -149,15 +151,17 @@ class Side:
 
 @contextmanager
 def met(
-    pairing: tuple[str, str], given: tuple[Given, Given], out: str, tmp_path: Path
+    pairing: tuple[str, str],
+    given: tuple[Given, Given],
+    outs: tuple[str, str],
+    tmp_path: Path,
 ) -> Iterator[tuple[Side, Side]]:
     """A listener and a connector that have met, talked, and ended."""
     if missing := [name for name in pairing if name != "pync" and not PEERS[name]]:
         pytest.skip(f"{missing[0]} is not installed")
     with ThreadPoolExecutor() as pool, ExitStack() as resources:
         listener, connector = (
-            Side(name, what, out, resources, tmp_path)
-            for name, what in zip(pairing, given, strict=True)
+            Side(*side, resources, tmp_path) for side in zip(pairing, given, outs, strict=True)
         )
         connector.connect(listener.listen())
         work = [
@@ -175,7 +179,7 @@ def met(
 @pytest.mark.parametrize("pairing", PAIRINGS, ids="-".join)
 def test_a_pairing_loses_nothing(pairing: tuple[str, str], flow: str, tmp_path: Path) -> None:
     early = (*pairing, flow) in LEAVES_EARLY
-    with met(pairing, FLOWS[flow], "pipe", tmp_path) as sides:
+    with met(pairing, FLOWS[flow], ("pipe", "pipe"), tmp_path) as sides:
         for this, other in (sides, sides[::-1]):
             if this.name != "pync":
                 continue
@@ -189,10 +193,28 @@ def test_a_pairing_loses_nothing(pairing: tuple[str, str], flow: str, tmp_path: 
 @pytest.mark.parametrize("kind", STDINS)
 def test_two_pyncs_with_every_stdin_and_stdout(kind: str, out: str, tmp_path: Path) -> None:
     given = (Given(kind, MIB), Given(kind, MIB))
-    with met(("pync", "pync"), given, out, tmp_path) as (listener, connector):
+    with met(("pync", "pync"), given, (out, out), tmp_path) as (listener, connector):
         assert listener.received == connector.data
         assert connector.received == listener.data
         assert (listener.status, connector.status) == (0, 0)
+
+
+@pytest.mark.parametrize("out", [*STDOUTS, "closed"])
+@pytest.mark.parametrize("kind", [*STDINS, "idle"])
+@pytest.mark.parametrize("pairing", PAIRINGS[1:], ids="-".join)
+def test_every_stdin_and_stdout_beside_a_peer_that_sends_a_file(
+    pairing: tuple[str, str], kind: str, out: str, tmp_path: Path
+) -> None:
+    ours, theirs = Given(kind, MIB), Given("file", MIB)
+    given = (ours, theirs) if pairing[0] == "pync" else (theirs, ours)
+    outs = (out, "pipe") if pairing[0] == "pync" else ("pipe", out)
+    early = pairing[0] in QUITS_EARLY and kind != "idle"
+    with met(pairing, given, outs, tmp_path) as sides:
+        pync, peer = sides if pairing[0] == "pync" else sides[::-1]
+        if out != "closed":
+            assert pync.received == peer.data or (early and peer.data.startswith(pync.received))
+        assert peer.received == pync.data or (early and pync.status == 1)
+        assert pync.status == 0 or early
 
 
 @pytest.mark.skipif(not PEERS["openbsd"], reason="openbsd is not installed")

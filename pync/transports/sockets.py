@@ -33,7 +33,8 @@ else:
     TIOCOUTQ = getattr(termios, "TIOCOUTQ", None)
 
 BACKLOG = 4096  # connections waiting to be accepted; the kernel lowers it to its own limit
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+# struct linger: on, 0 seconds.  Windows has short members.
+RESET_ON_CLOSE = struct.pack("ii" if os.name == "posix" else "hh", 1, 0)
 
 # sockaddr: (host, port), (host, port, flow, scope), a path, or an abstract name.
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int] | str | bytes

@@ -223,6 +223,8 @@ def hand_over(fd: int, descriptor: int) -> None:
 
     Raises LocalError.
     """
+    if not hasattr(socket, "send_fds"):
+        raise LocalError("--fd-pass: this system cannot pass descriptors")
     try:
         with socket.socket(fileno=os.dup(fd)) as channel:
             os.set_blocking(descriptor, True)  # as one that has just been opened
