@@ -1,13 +1,20 @@
-"""What every test gets: a check that it leaves no descriptor behind."""
+"""What every test gets: signals as a person's shell has them, and a check that it leaves
+no descriptor behind."""
 
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+# A script's background job starts with these ignored, and so would all that tests start.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def descriptors() -> set[str]:
