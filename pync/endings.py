@@ -190,7 +190,9 @@ def all_settled(session: Session) -> float:
 
 
 def out_of_patience(session: Session) -> float:
-    if session.closing is None or session.closing.patience is None:
+    assert session.closing
+    only_draining = session.closing.drain and session.inward.over and not session.undelivered
+    if session.closing.patience is None or only_draining:
         return NEVER
     due = session.progress_at + session.closing.patience
     return min(due, session.clock() + LAST_LOOK) if due > session.clock() else due

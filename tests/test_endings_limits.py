@@ -238,3 +238,13 @@ def test_a_number_of_datagrams_is_enough() -> None:
         for word in (b"one", b"two", b"three"):
             peer.send(word)
         assert pync.finish()[:2] == (0, b"onetwo")
+
+
+@both_roles
+def test_a_silent_peer_that_has_all_is_no_failure_however_short_the_limit(role: str) -> None:
+    with joined(role, "--send-only", "-w", "300ms", stdin=PIPE) as (pync, peer):
+        pync.send(b"all")
+        pync.end()
+        assert peer.recv(100) == b"all"
+        result = pync.finish()
+        assert (result.status, complaints(result)) == (0, [])
