@@ -74,6 +74,11 @@ class Connecting:
             target = self._attempt.peer.target
             raise ConnectError(f"connect to {target} failed: Connection timed out") from None
 
+    def close(self) -> None:
+        """Give up what is not open yet."""
+        if self.endpoint is None:
+            self._drop_attempt()
+
     def _drop_attempt(self) -> None:
         if self._attempt:
             for fd in self._attempt.descriptors:

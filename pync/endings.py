@@ -22,6 +22,7 @@ from pync.stream import NEVER
 
 if TYPE_CHECKING:
     from pync.flow import Flow
+    from pync.relay import Direction
     from pync.session import Session
 
 AT_ONCE = float("-inf")
@@ -75,7 +76,7 @@ class Closing:
         self.drain_until = drain_until
         self.patience = patience
         self.drain: Flow | None = None
-        self.next_look = FIRST_LOOK
+        self.since = NEVER  # when it began
 
 
 class Rule(NamedTuple):
@@ -87,6 +88,11 @@ class Rule(NamedTuple):
 
 def at_once(condition: object) -> float:
     return AT_ONCE if condition else NEVER
+
+
+def quiet_since(session: Session, direction: Direction) -> float:
+    """When a direction last moved; now, as long as it holds something that it would move."""
+    return session.clock() if direction.held else direction.moved_at
 
 
 # When something is due.
@@ -101,12 +107,13 @@ def input_failed(session: Session) -> float:
 
 
 def sending_failed(session: Session) -> float:
-    """The peer takes no more; what it sends is still read, to its end if it has one."""
+    """The peer takes no more; what it still sends is read, to its end or its silence."""
     if session.inward.error is None:
         return NEVER
-    if session.outward.over or not session.remote.has_end:
+    if session.outward.over:
         return AT_ONCE
-    return max(session.inward.failed_at, session.outward.moved_at) + session.terms.linger
+    patience = GRACE if session.remote.has_end else LAST_LOOK
+    return max(session.inward.failed_at, quiet_since(session, session.outward)) + patience
 
 
 def both_ended(session: Session) -> float:
@@ -122,8 +129,7 @@ def input_silent(session: Session) -> float:
     """The peer has ended, and stdin says nothing."""
     if not session.outward.over or session.inward.drained_at < NEVER:
         return NEVER
-    busy = session.clock() if session.inward.held else AT_ONCE
-    last = max(session.outward.drained_at, session.inward.moved_at, busy)
+    last = max(session.outward.drained_at, quiet_since(session, session.inward))
     return last + session.terms.linger
 
 
@@ -139,8 +145,7 @@ def all_sent(session: Session) -> float:
 def no_reply(session: Session) -> float:
     if session.terms.reply_wait is None or not session.inward.over:
         return NEVER
-    busy = session.clock() if session.outward.held else AT_ONCE
-    last = max(session.inward.drained_at, session.outward.moved_at, busy)
+    last = max(session.inward.drained_at, quiet_since(session, session.outward))
     return last + session.terms.reply_wait
 
 
@@ -155,9 +160,8 @@ def idle_too_long(session: Session) -> float:
 def idle_for(session: Session, limit: float | None) -> float:
     if limit is None:
         return NEVER
-    if session.outward.held:  # whoever reads our output makes a pause: no fault of the peer's
-        return session.clock() + limit
-    due = session.progress_at + limit
+    # Whoever reads our output may make a pause: that is no fault of the peer's.
+    due = max(session.progress_at, quiet_since(session, session.outward)) + limit
     if due > session.clock() and session.undelivered:
         return min(due, session.clock() + limit / 4)  # look whether they have been acknowledged
     return due
@@ -168,6 +172,8 @@ def failed_while_closing(session: Session) -> float:
     assert session.closing
     if session.closing.error or session.error is None:
         return NEVER
+    if session.outward.held and not session.outward.over:
+        return NEVER  # it is written first, as long as that moves
     broken = session.inward.error or session.outward.error
     return at_once(broken or session.remote.sink.unacknowledged())
 
@@ -182,8 +188,7 @@ def all_settled(session: Session) -> float:
         return NEVER
     if session.remote.sink.unacknowledged():
         session.remote.sink.check()
-        closing.next_look = min(2 * closing.next_look, LAST_LOOK)
-        return now + closing.next_look
+        return now + min(max(now - closing.since, FIRST_LOOK), LAST_LOOK)
     if closing.drain is None or closing.drain.over:
         return AT_ONCE
     return closing.drain_until
@@ -244,7 +249,7 @@ def fail_idle(session: Session) -> bool:
     raise TimedOut(f"timed out: idle for {session.terms.idle_failure:g} s")
 
 
-def finish(session: Session) -> bool:
+def let_go(session: Session) -> bool:
     assert session.closing
     session.finish(session.closing.abrupt)
     if session.closing.error:
@@ -252,7 +257,10 @@ def finish(session: Session) -> bool:
     return False
 
 
-def give_up(session: Session) -> bool:
+def report_timeout(session: Session) -> bool:
+    assert session.closing
+    if session.closing.error:
+        raise session.closing.error
     unwritten = session.outward.held
     raise TimedOut(
         f"timed out: {unwritten} bytes received and not written" if unwritten else "timed out"
@@ -275,6 +283,6 @@ ENDINGS = (
 
 CLOSINGS = (
     Rule(failed_while_closing, fail),
-    Rule(all_settled, finish),
-    Rule(out_of_patience, give_up),
+    Rule(all_settled, let_go),
+    Rule(out_of_patience, report_timeout),
 )

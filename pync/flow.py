@@ -15,8 +15,9 @@ BUDGET = 8  # chunks moved before others get their turn
 class Flow:
     """A task that moves everything from `source` to `sink`, then ends the sink.
 
-    changed is notified when the flow is over.  end replaces sink.end where the
-    end is not simply passed on; like it, it may raise WouldBlock.
+    changed is notified when the source has ended, and when the flow is over.
+    end replaces sink.end where the end is not simply passed on; like it, it may
+    raise WouldBlock.
 
     moved: bytes.  moved_at, drained_at: when the last of them moved and when the
     source gave its last, by `clock`.  over: whether there is nothing left to do,

@@ -13,7 +13,7 @@ from pync.errors import NetworkError, OutOfDescriptors
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.session import Session
-from pync.stream import Condition, Endpoint, Ends, Listener, Sink, Source, WouldBlock
+from pync.stream import NEVER, Condition, Endpoint, Ends, Listener, Sink, Source, WouldBlock
 from pync.transports.datagrams import LARGEST
 from pync.transports.memory import MemoryPipe
 
@@ -86,7 +86,7 @@ class Hub:
         """Drop one that takes nothing, for the others' sake."""
         self._loop.cancel(member)
         error = NetworkError(f"{member.session.remote.peer} takes nothing: dropped")
-        member.session.give_up(error)
+        member.session.break_off(error)
         self._part(member, error)
 
 
@@ -116,6 +116,7 @@ class Member:
         self.session = session
         self.outbox = outbox
         self.sink = sink
+        self.full_since = NEVER  # since when its outbox has had no room
         self._part = part
 
     @property
@@ -168,6 +169,7 @@ class FanOut(Sink):
         for member in takers:
             if member.outbox.room < len(data):
                 self._wait_for(member)
+            member.full_since = NEVER
         if not takers:
             raise WouldBlock(condition=self._came)
         for member in takers:
@@ -175,7 +177,8 @@ class FanOut(Sink):
         return len(data)
 
     def _wait_for(self, member: Member) -> None:
-        until = member.session.inward.moved_at + PATIENCE
+        member.full_since = min(member.full_since, self._clock())
+        until = max(member.full_since, member.session.inward.moved_at) + PATIENCE
         if self._clock() < until:
             raise WouldBlock(condition=member.outbox.changed, until=until)
         self._cut(member)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pync import dial
 from pync.endings import Terms
 from pync.environment import Environment
-from pync.errors import NetworkError
+from pync.errors import Interrupted, NetworkError, OutputClosed
 from pync.hub import Hub
 from pync.loop import Loop, Task
 from pync.options import Options
@@ -78,7 +78,10 @@ class Program:
             remote.close()
 
     def _open(self, connecting: dial.Connecting) -> Endpoint:
-        self._loop.run(connecting)
+        try:
+            self._loop.run(connecting)
+        finally:
+            connecting.close()
         assert connecting.endpoint
         if self._options.zero and not connecting.endpoint.has_end:
             self._probe(connecting.endpoint)
@@ -136,6 +139,9 @@ class Program:
         session = self._session(Ends(source, output), remote)
         try:
             self._loop.run(session)
+        except (OutputClosed, Interrupted) as error:
+            session.break_off(error)  # so that the peer does not take this for the end
+            raise
         finally:
             remote.close()
             moved = f"{session.inward.taken} bytes sent, {session.outward.given} received"
@@ -158,7 +164,10 @@ class Program:
         terms = Terms(peer_end_is_final=True, reply_wait=wait)
         ends = Ends(Given(b""), Discard())
         received = functools.partial(Limit, count=1)
-        self._loop.run(Session(self._loop, ends, remote, terms, received=received))
+        try:
+            self._loop.run(Session(self._loop, ends, remote, terms, received=received))
+        finally:
+            remote.close()
 
     def _output(self) -> Sink:
         """Standard output, watched from now on."""

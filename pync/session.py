@@ -52,7 +52,7 @@ class Session:
                     return rule.act(self)
                 earliest = min(earliest, due)
         except PyncError as error:
-            self.give_up(error)
+            self.break_off(error)
             raise
         raise WouldBlock(until=earliest, condition=self._relay.changed)
 
@@ -89,6 +89,7 @@ class Session:
     def close(self, closing: Closing) -> bool:
         """Begin to end as `closing` says; True, since that goes on."""
         self.closing = closing
+        closing.since = self.clock()
         if closing.abrupt:
             self._relay.cancel(self.inward)
         else:
@@ -116,7 +117,7 @@ class Session:
         else:
             self.remote.close()
 
-    def give_up(self, error: PyncError) -> None:
+    def break_off(self, error: PyncError) -> None:
         """End at once; `error` is told what was not delivered."""
         undelivered = self.undelivered
         if isinstance(error, NetworkError):

@@ -6,7 +6,6 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from pync.errors import ConnectionLost
 from pync.options import Options
 from pync.stream import Condition, EndOfStream, Endpoint, Peer, Sink, Source, WouldBlock
 from pync.transports.datagrams import (
@@ -17,6 +16,8 @@ from pync.transports.datagrams import (
     receive,
 )
 from pync.transports.sockets import Address, BoundListener, reason
+
+NO_ADDRESS = "cannot answer: the sender has no address of its own"
 
 
 class DatagramListener(BoundListener):
@@ -66,11 +67,11 @@ class FirstPeerListener(DatagramListener):
 
     def _answer(self, address: Address, peer: Peer) -> Sink:
         if not address:
-            return Unanswerable()
+            return Unanswerable(NO_ADDRESS)
         try:
             self._sock.connect(address)
         except OSError as error:
-            raise ConnectionLost(f"cannot answer {peer}: {reason(error)}") from None
+            return Unanswerable(f"cannot answer {peer}: {reason(error)}")
         return DatagramSink(self._sock, peer, forgiving=True)
 
     def close(self) -> None:
@@ -149,17 +150,17 @@ class ManyPeersListener(DatagramListener):
     ) -> None:
         super().__init__(sock, places, name, clean_up)
         self._inboxes: dict[Address, Inbox] = {}  # the longest silent first
-        self._full: Inbox | None = None
+        self._latest: Inbox | None = None
 
     def accept(self) -> Endpoint:
         for _ in range(self.BATCH):
-            if self._full and len(self._full.datagrams) >= self.INBOX:
-                raise WouldBlock(condition=self._full.changed)
+            if self._latest and len(self._latest.datagrams) >= self.INBOX:
+                raise WouldBlock(condition=self._latest.changed)
             datagram, address = receive(self._sock)
             inbox = self._inboxes.pop(address, None)
             if inbox is None:
                 return self._newcomer(datagram, address)
-            self._inboxes[address] = self._full = inbox
+            self._inboxes[address] = self._latest = inbox
             inbox.put(datagram)
         raise WouldBlock(after=0)
 
@@ -169,7 +170,7 @@ class ManyPeersListener(DatagramListener):
         inbox = self._inboxes[address] = Inbox(Condition())
         inbox.put(datagram)
         peer = self._name(address)
-        sink = AddressedSink(self._sock, peer, address) if address else Unanswerable()
+        sink = AddressedSink(self._sock, peer, address) if address else Unanswerable(NO_ADDRESS)
         return SharedEndpoint(inbox, sink, peer, lambda: self._forget(address, inbox))
 
     def _forget(self, address: Address, inbox: Inbox) -> None:

@@ -108,10 +108,13 @@ class AddressedSink(DatagramSink):
 
 
 class Unanswerable(Sink):
-    """Stands for a peer that gave no address."""
+    """Stands for a peer that can only be heard.  why: what a write raises, as ConnectionLost."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
 
     def write(self, data: bytes | memoryview) -> int:  # noqa: ARG002
-        raise ConnectionLost("cannot answer: the sender has no address of its own")
+        raise ConnectionLost(self._why)
 
 
 class DatagramEndpoint(Endpoint):

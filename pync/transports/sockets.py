@@ -185,9 +185,9 @@ class SocketAttempt(Attempt):
     def finish(self) -> Endpoint:
         try:
             self._complete() if self._begun else self._begin()
+            return self._endpoint(self._sock)
         except OSError as error:
             raise ConnectError(f"connect to {self.peer.target} failed: {reason(error)}") from None
-        return self._endpoint(self._sock)
 
     def _begin(self) -> None:
         try:
