@@ -51,7 +51,7 @@ class Program:
     """A running process whose stderr, and stdout if it is a pipe, are collected.
 
     stdin: PIPE (write with send, end with end), NULL, a descriptor or file, or
-    bytes, which are written by a forked helper `cat` so that a full pipe blocks nobody.
+    bytes, which a process beside it writes, so that a full pipe blocks nobody.
     """
 
     def __init__(
