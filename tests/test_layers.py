@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
-    "errors address",
+    "errors address transports.descriptors",
     "status options environment stream wire wire.crlf wire.safe_text wire.telnet",
     "interrupts loop movers stage taps transports transports.memory transports.sockets",
     "flow transports.datagrams transports.settings transports.stdio transports.stdio_threads",

@@ -27,6 +27,7 @@ from typing import NoReturn
 
 from pync.errors import LocalError, OutputClosed
 from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
+from pync.transports.descriptors import put_null_in_place_of
 from pync.transports.sockets import reason
 
 TERMINAL_PIECE = 256  # bytes that a terminal takes without a wait worth the name
@@ -147,13 +148,9 @@ class ClosingSink(DescriptorSink):
         self._readable = Readiness(fd, select.POLLIN)
 
     def end(self) -> None:
-        """Put /dev/null in its place, so that no later descriptor takes the number."""
-        if self.raw_fd is None:
-            return
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, self._fd)
-        os.close(null)
-        self.raw_fd = None
+        if self.raw_fd is not None:
+            put_null_in_place_of(self._fd)
+            self.raw_fd = None
 
     def watch(self) -> NoReturn:
         """The writing end of a pipe becomes readable when its reader goes, and only then.

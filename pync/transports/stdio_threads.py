@@ -13,6 +13,7 @@ import threading
 
 from pync.errors import LocalError, OutputClosed
 from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
+from pync.transports.descriptors import put_null_in_place_of
 from pync.transports.sockets import reason
 
 CHUNK = 1 << 16
@@ -101,13 +102,6 @@ class ThreadedSink(Sink):
             raise OutputClosed("the reader of standard output has gone")
         if self._error:
             raise LocalError(f"cannot write standard output: {reason(self._error)}")
-
-
-def put_null_in_place_of(fd: int) -> None:
-    """Close `fd` for its reader, and let no later descriptor take the number."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, fd)
-    os.close(null)
 
 
 def standard_input(fd: int) -> Source:
