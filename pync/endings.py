@@ -91,8 +91,8 @@ def at_once(condition: object) -> float:
 
 
 def quiet_since(session: Session, direction: Direction) -> float:
-    """When a direction last moved; now, as long as it holds something that it would move."""
-    return session.clock() if direction.held else direction.moved_at
+    """When a direction last moved; now, as long as it has something that it would move."""
+    return session.clock() if direction.stuck else direction.moved_at
 
 
 # When something is due.
@@ -240,7 +240,7 @@ def end_now(session: Session) -> bool:
 
 
 def end_idle(session: Session) -> bool:
-    if session.undelivered:
+    if session.undelivered or session.inward.stuck:
         raise TimedOut(f"timed out after {session.terms.idle:g} s without progress")
     return end_now(session)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pync.errors import PyncError
-from pync.movers import Mover, choose_mover
+from pync.movers import Copy, GiveUp, Mover, choose_mover
 from pync.stream import NEVER, Condition, EndOfStream, Sink, Source
 
-BUDGET = 8  # chunks moved before others get their turn
+BUDGET = 8  # pieces moved before others get their turn
 
 
 class Flow:
@@ -51,9 +51,18 @@ class Flow:
         """Bytes taken from the source, or waiting inside it, that the sink has not got."""
         return self._mover.held + self.source.backlog
 
+    @property
+    def stuck(self) -> bool:
+        """Whether there is something to move that the sink does not take."""
+        return self._mover.stuck or self.source.backlog > 0
+
     def stop(self) -> None:
         """Read no more: what is held is still written, then the end follows."""
         self._stopping = True
+
+    def close(self) -> None:
+        """Move no more: let go of what that needed."""
+        self._mover.close()
 
     def advance(self) -> bool:
         try:
@@ -64,22 +73,34 @@ class Flow:
             self.error = error
             with suppress(PyncError):
                 self.sink.abandon()
+        self.close()
         self.over = True
         self.over_at = self._clock()
         self._changed.notify()
         return False
 
     def _move(self) -> bool:
-        """Move a few chunks; whether there may be more."""
+        """Move a few pieces; whether there may be more."""
         try:
             for _ in range(BUDGET):
                 if self._stopping and not self.held:
-                    raise EndOfStream
-                moved = self._mover.move()
-                self.moved += moved
+                    self._end_unless_stuck()
+                self.moved += self._mover.move()
                 self.moved_at = self._clock()
+        except GiveUp as refused:
+            self._copy_from_here(refused.held)
         except EndOfStream:
             self.drained_at = self._clock()
             self._changed.notify()
             return False
         return True
+
+    def _end_unless_stuck(self) -> None:
+        """Of what waits for the sink, a piece counts as held, also where none has been taken."""
+        if not self._mover.stuck:
+            raise EndOfStream
+        self._copy_from_here()
+
+    def _copy_from_here(self, held: bytes = b"") -> None:
+        self._mover.close()
+        self._mover = Copy(self.source, self.sink, held)

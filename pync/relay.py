@@ -31,6 +31,11 @@ class Direction:
         return sum(flow.held for flow in self.flows)
 
     @property
+    def stuck(self) -> bool:
+        """Whether there is something to move that does not come out at the end."""
+        return any(flow.stuck for flow in self.flows)
+
+    @property
     def taken(self) -> int:
         """Bytes that came in at the beginning and went on from there."""
         return self.flows[0].moved
@@ -121,6 +126,7 @@ class Relay:
         """Stop moving, and leave things as they are."""
         for flow in direction.flows:
             self._loop.cancel(flow)
+            flow.close()
 
 
 def as_it_is(source: Source) -> Source:

@@ -14,12 +14,20 @@ EndOfStream is an exception, never empty bytes: an empty datagram is a datagram.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from pync.errors import PyncError
 
 READ = 1  # the same numbers as selectors.EVENT_READ and EVENT_WRITE
 WRITE = 2
 
 NEVER = float("inf")
+
+CHUNK = 256 * 1024  # bytes moved at a time; smaller costs system calls, larger costs cache
+# Where what is read passes through: larger than any datagram, and nothing stays in it
+# from one call to the next.  A bytearray of zeroes takes memory only as far as it is used.
+ROOM = memoryview(bytearray(1 << 20))
 
 
 class EndOfStream(Exception):
@@ -74,16 +82,30 @@ class WouldBlock(Exception):
 class Source:
     """Where bytes come from.
 
-    raw_fd: a descriptor whose bytes are the stream's bytes, or None.
+    raw_fd: a descriptor whose bytes are the stream's bytes and on which the
+    kernel's splice does not block, or None.  framed: whether each read is a packet of its
+    own.
     """
 
     raw_fd: int | None = None
+    framed = False
 
     def read(self, limit: int) -> bytes:
         """At most `limit` bytes, or one whole datagram.
 
-        Raises WouldBlock, EndOfStream, or a PyncError if the source broke.
+        Raises WouldBlock, EndOfStream, or a PyncError if the source broke.  A source
+        has this or read_into, and the other follows.
         """
+        return bytes(ROOM[: self.read_into(ROOM if self.framed else ROOM[:limit])])
+
+    def read_into(self, buffer: memoryview) -> int:
+        """The same into `buffer`, which has room for any datagram; how many bytes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def failure(self, error: OSError) -> PyncError:
+        """What it means that raw_fd could not be read."""
         raise NotImplementedError
 
     @property
@@ -95,16 +117,22 @@ class Source:
 class Sink:
     """Where bytes go.
 
-    raw_fd: as in Source.  limit: the most bytes that one write may be given.
+    raw_fd: as in Source; a socket there is non-blocking.  framed: whether each write
+    is a packet of its own.  limit: the most bytes that one may be given.
     descriptors: what end() closes, to be forgotten before.
     """
 
     raw_fd: int | None = None
+    framed = False
     limit: int = 1 << 30
     descriptors: tuple[int, ...] = ()
 
     def write(self, data: bytes | memoryview) -> int:
         """Take some of `data`, and return how many bytes.  Raises as read does."""
+        raise NotImplementedError
+
+    def failure(self, error: OSError) -> PyncError:
+        """What it means that raw_fd could not be written."""
         raise NotImplementedError
 
     def end(self) -> None:

@@ -7,10 +7,12 @@ can only make it longer; the upper bounds are generous.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
 import time
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -195,11 +197,16 @@ def test_a_receiver_that_pauses_less_than_the_limit_gets_all(role: str, tmp_path
 def test_a_reader_of_stdout_that_pauses_longer_than_the_limit_gets_all(
     role: str, option: str
 ) -> None:
-    with joined(role, option, "200ms", stdin=NULL) as (pync, peer):
-        peer.sendall(bytes(SOME))
-        peer.shutdown(socket.SHUT_WR)
-        assert not ended_within(pync, 0.6)
-        assert pync.finish()[:2] == (0, bytes(SOME))
+    reader, writer = (FileIO(fd, mode) for fd, mode in zip(os.pipe(), "rw", strict=True))
+    with reader, writer:
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        with joined(role, option, "200ms", stdin=NULL, stdout=writer) as (pync, peer):
+            writer.close()
+            peer.sendall(bytes(SOME))
+            peer.shutdown(socket.SHUT_WR)
+            assert not ended_within(pync, 0.6)
+            assert reader.readall() == bytes(SOME)
+            assert pync.finish().status == 0
 
 
 # Rule 4, when the peer has ended and takes nothing more.

@@ -31,7 +31,7 @@ LAYER = {module: number for number, line in enumerate(LAYERS) for module in line
 ONLY_IN = {
     "docopt": {"cli"},
     "selectors": {"loop"},
-    "select": {"environment", "transports.stdio"},
+    "select": {"environment", "transports.descriptors", "transports.stdio"},
     "signal": {"interrupts"},
     "socket": {module for module in LAYER if module.startswith("transports.")},
     "ssl": {"wire.tls"},

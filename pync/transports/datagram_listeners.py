@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from pync.options import Options
-from pync.stream import Condition, EndOfStream, Endpoint, Peer, Sink, Source, WouldBlock
+from pync.stream import ROOM, Condition, EndOfStream, Endpoint, Peer, Sink, Source, WouldBlock
 from pync.transports.datagrams import (
     AddressedSink,
     DatagramEndpoint,
@@ -37,15 +37,17 @@ class DatagramListener(BoundListener):
 class FirstPeerSource(Source):
     """Datagrams from the first peer that sent one; those of others are passed over."""
 
+    framed = True
+
     def __init__(self, sock: socket.socket, address: Address) -> None:
         self._sock = sock
         self._address = address
 
-    def read(self, limit: int) -> bytes:  # noqa: ARG002
+    def read_into(self, buffer: memoryview) -> int:
         while True:
-            data, sender = receive(self._sock)
+            count, sender = receive(self._sock, buffer)
             if sender == self._address:
-                return data
+                return count
 
 
 class FirstPeerListener(DatagramListener):
@@ -58,7 +60,7 @@ class FirstPeerListener(DatagramListener):
     _given = False
 
     def accept(self) -> Endpoint:
-        _, address = receive(self._sock, socket.MSG_PEEK)
+        _, address = receive(self._sock, flags=socket.MSG_PEEK)
         peer = self._name(address)
         source = FirstPeerSource(self._sock, address)
         sink = self._answer(address, peer)
@@ -81,6 +83,8 @@ class FirstPeerListener(DatagramListener):
 
 class Inbox(Source):
     """What one peer of a shared socket has sent."""
+
+    framed = True
 
     def __init__(self, changed: Condition) -> None:
         self.datagrams: deque[bytes] = deque()
@@ -156,7 +160,8 @@ class ManyPeersListener(DatagramListener):
         for _ in range(self.BATCH):
             if self._latest and len(self._latest.datagrams) >= self.INBOX:
                 raise WouldBlock(condition=self._latest.changed)
-            datagram, address = receive(self._sock)
+            count, address = receive(self._sock)
+            datagram = bytes(ROOM[:count])
             inbox = self._inboxes.pop(address, None)
             if inbox is None:
                 return self._newcomer(datagram, address)

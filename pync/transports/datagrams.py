@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pync.errors import ConnectionLost, LocalError
 from pync.stream import (
     READ,
+    ROOM,
     WRITE,
     Endpoint,
     Peer,
@@ -23,7 +24,6 @@ from pync.stream import (
 from pync.transports.sockets import Address, lost, reason
 
 LARGEST = 65507  # bytes in a UDP datagram over IPv4
-ROOM = memoryview(bytearray(65536))  # for any datagram; nothing stays in it between two calls
 NO_BUFFER_PAUSE = 0.005  # seconds; nothing tells when the kernel has buffers again
 
 # What a peer's machine sent back for an earlier datagram.
@@ -34,18 +34,19 @@ NO_BUFFER = {errno.ENOBUFS, errno.ENOMEM}
 class DatagramSource(Source):
     """Datagrams on a connected socket."""
 
+    framed = True
+
     def __init__(self, sock: socket.socket, peer: Peer) -> None:
         self._sock = sock
         self._peer = peer
 
-    def read(self, limit: int) -> bytes:  # noqa: ARG002
+    def read_into(self, buffer: memoryview) -> int:
         try:
-            count = self._sock.recv_into(ROOM)
+            return self._sock.recv_into(buffer)
         except BlockingIOError:
             raise WouldBlock(self._sock.fileno(), READ) from None
         except OSError as error:
             raise lost(self._peer, error) from None
-        return bytes(ROOM[:count])
 
 
 class DatagramSink(Sink):
@@ -55,6 +56,7 @@ class DatagramSink(Sink):
     does not end a listener.
     """
 
+    framed = True
     limit = LARGEST
 
     def __init__(self, sock: socket.socket, peer: Peer, *, forgiving: bool = False) -> None:
@@ -152,15 +154,18 @@ def connected(
     return DatagramEndpoint(sock, source, sink, peer, clean_up)
 
 
-def receive(sock: socket.socket, flags: int = 0) -> tuple[bytes, Address]:
-    """A datagram and who sent it; what a peer's machine refused does not end a listener."""
+def receive(
+    sock: socket.socket, buffer: memoryview = ROOM, flags: int = 0
+) -> tuple[int, Address]:
+    """The size of a datagram, which is now in `buffer`, and who sent it.
+
+    What a peer's machine refused does not end a listener.
+    """
     while True:
         try:
-            count, sender = sock.recvfrom_into(ROOM, 0, flags)
+            return sock.recvfrom_into(buffer, 0, flags)
         except BlockingIOError:
             raise WouldBlock(sock.fileno(), READ) from None
         except OSError as error:
             if error.errno not in REFUSALS:
                 raise LocalError(f"cannot receive: {reason(error)}") from None
-        else:
-            return bytes(ROOM[:count]), sender

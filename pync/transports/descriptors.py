@@ -1,8 +1,49 @@
-"""What is done to a descriptor that pync was started with, on every system."""
+"""What can be asked of a descriptor, and done to it, whatever it is."""
 
 from __future__ import annotations
 
 import os
+import select
+from contextlib import suppress
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    GROWS_PIPES = False
+else:
+    GROWS_PIPES = hasattr(fcntl, "F_SETPIPE_SZ")  # on Linux
+
+# pipe(7), bytes: what a pipe holds on Linux, and what anybody may let it hold.
+PIPE_USUAL, PIPE_LARGE = 1 << 16, 1 << 20
+
+
+class Readiness:
+    """Asks poll what a descriptor is ready for, now."""
+
+    def __init__(self, fd: int, events: int) -> None:
+        self._poll = select.poll()
+        self._poll.register(fd, events)
+
+    def __bool__(self) -> bool:
+        """Whether any of `events`, an error or a hang-up is there."""
+        return bool(self._poll.poll(0))
+
+
+def readable(fd: int) -> bool:
+    """Whether a read of `fd` would not wait."""
+    return bool(Readiness(fd, select.POLLIN))
+
+
+def grow_pipe(fd: int) -> None:
+    """Let a pipe hold more, where that is allowed: fewer wake-ups for the same bytes.
+
+    One that somebody has made small stays so.
+    """
+    if not GROWS_PIPES:
+        return
+    with suppress(OSError):  # a user may have only so many pages in pipes
+        if PIPE_USUAL <= fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < PIPE_LARGE:
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_LARGE)
 
 
 def put_null_in_place_of(fd: int) -> None:

@@ -74,12 +74,15 @@ class Discard(Sink):
 
 
 class Given(Source):
-    """Gives these pieces, one for each read, and ends."""
+    """Gives these pieces, one for each read as far as that may take it, and ends."""
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)
 
-    def read(self, limit: int) -> bytes:  # noqa: ARG002
+    def read(self, limit: int) -> bytes:
         if not self._pieces:
             raise EndOfStream
-        return self._pieces.pop(0)
+        piece = self._pieces.pop(0)
+        if len(piece) > limit:
+            self._pieces.insert(0, piece[limit:])
+        return piece[:limit]

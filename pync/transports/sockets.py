@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
-from pync.errors import ConnectError, ConnectionLost, LocalError, OutOfDescriptors
+from pync.errors import ConnectError, ConnectionLost, LocalError, OutOfDescriptors, PyncError
 from pync.stream import (
     READ,
     WRITE,
@@ -75,20 +75,28 @@ class SocketSource(Source):
         self._sock = sock
         self._peer = peer
         self._ended = False
+        self._dry = False  # a short read has said that there is no more for now
 
-    def read(self, limit: int) -> bytes:
+    def read_into(self, buffer: memoryview) -> int:
         if self._ended:
             raise EndOfStream
+        if self._dry:
+            self._dry = False
+            raise WouldBlock(self.raw_fd, READ)
         try:
-            data = self._sock.recv(limit)
+            count = self._sock.recv_into(buffer)
         except BlockingIOError:
             raise WouldBlock(self.raw_fd, READ) from None
         except OSError as error:
-            raise lost(self._peer, error) from None
-        if not data:
+            raise self.failure(error) from None
+        if not count:
             self._ended = True
             raise EndOfStream
-        return data
+        self._dry = count < len(buffer)
+        return count
+
+    def failure(self, error: OSError) -> PyncError:
+        return lost(self._peer, error)
 
 
 class SocketSink(Sink):
@@ -106,7 +114,10 @@ class SocketSink(Sink):
         except BlockingIOError:
             raise WouldBlock(self.raw_fd, WRITE) from None
         except OSError as error:
-            raise lost(self._peer, error) from None
+            raise self.failure(error) from None
+
+    def failure(self, error: OSError) -> PyncError:
+        return lost(self._peer, error)
 
     def end(self) -> None:
         if self._ended:
@@ -115,7 +126,7 @@ class SocketSink(Sink):
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            raise lost(self._peer, error) from None
+            raise self.failure(error) from None
 
 
 class TcpSink(SocketSink):

@@ -25,9 +25,9 @@ import socket
 import stat
 from typing import NoReturn
 
-from pync.errors import LocalError, OutputClosed
+from pync.errors import LocalError, OutputClosed, PyncError
 from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
-from pync.transports.descriptors import put_null_in_place_of
+from pync.transports.descriptors import Readiness, grow_pipe, put_null_in_place_of
 from pync.transports.sockets import reason
 
 TERMINAL_PIECE = 256  # bytes that a terminal takes without a wait worth the name
@@ -35,18 +35,6 @@ PIPE_PIECE = getattr(select, "PIPE_BUF", 512)
 RWF_NOWAIT = getattr(os, "RWF_NOWAIT", None)
 NO_NOWAIT = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ESPIPE}
 HANGUP_CHECK = 0.5  # seconds between looks at a socket that readiness says nothing about
-
-
-class Readiness:
-    """Asks poll what a descriptor is ready for, now."""
-
-    def __init__(self, fd: int, events: int) -> None:
-        self._poll = select.poll()
-        self._poll.register(fd, events)
-
-    def __bool__(self) -> bool:
-        """Whether any of `events`, an error or a hang-up is there."""
-        return bool(self._poll.poll(0))
 
 
 class DescriptorSource(Source):
@@ -57,29 +45,35 @@ class DescriptorSource(Source):
         self._readable = Readiness(fd, select.POLLIN)
         mode = os.fstat(fd).st_mode
         self._is_file = stat.S_ISREG(mode)
-        if self._is_file or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            self.raw_fd = fd  # not a terminal: splice from a quiet one blocks
+        if stat.S_ISFIFO(mode):
+            grow_pipe(fd)
+        if self._is_file or stat.S_ISFIFO(mode):
+            self.raw_fd = fd  # of a quiet terminal or blocking socket, splice would wait
 
-    def read(self, limit: int) -> bytes:
+    def read_into(self, buffer: memoryview) -> int:
         if not self._is_file and not self._readable:
             raise WouldBlock(self._fd, READ)
         try:
-            data = os.read(self._fd, limit)
+            count = os.readv(self._fd, [buffer])
         except BlockingIOError:
             raise WouldBlock(self._fd, READ) from None
         except OSError as error:
             if error.errno == errno.EIO and os.isatty(self._fd):
                 raise EndOfStream from None  # the terminal has gone
-            raise LocalError(f"cannot read standard input: {reason(error)}") from None
-        if not data:
+            raise self.failure(error) from None
+        if not count:
             raise EndOfStream
-        return data
+        return count
+
+    def failure(self, error: OSError) -> PyncError:
+        return LocalError(f"cannot read standard input: {reason(error)}")
 
 
 class DescriptorSink(Sink):
     """An inherited descriptor to write to: a file, or a device that never blocks for long."""
 
     def __init__(self, fd: int) -> None:
+        self.raw_fd: int | None = fd
         self._fd = fd
         self._writable = Readiness(fd, select.POLLOUT)
 
@@ -88,10 +82,13 @@ class DescriptorSink(Sink):
             return self._write(data)
         except BlockingIOError:
             raise WouldBlock(self._fd, WRITE) from None
-        except BrokenPipeError:
-            raise OutputClosed("the reader of standard output has gone") from None
         except OSError as error:
-            raise LocalError(f"cannot write standard output: {reason(error)}") from None
+            raise self.failure(error) from None
+
+    def failure(self, error: OSError) -> PyncError:
+        if error.errno == errno.EPIPE:
+            return OutputClosed("the reader of standard output has gone")
+        return LocalError(f"cannot write standard output: {reason(error)}")
 
     def _write(self, data: bytes | memoryview) -> int:
         return os.write(self._fd, data)
@@ -105,16 +102,12 @@ class DescriptorSink(Sink):
 class FileSink(DescriptorSink):
     """A regular file."""
 
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self.raw_fd = fd
-
     def end(self) -> None:
         """Let a file system that writes later (NFS) say what went wrong with it."""
         try:
             os.close(os.dup(self._fd))
         except OSError as error:
-            raise LocalError(f"cannot write standard output: {reason(error)}") from None
+            raise self.failure(error) from None
 
 
 class TerminalSink(DescriptorSink):
@@ -130,6 +123,7 @@ class TerminalSink(DescriptorSink):
         except OSError:
             self._piece = TERMINAL_PIECE
         super().__init__(fd)
+        self.raw_fd = None
 
     def _write(self, data: bytes | memoryview) -> int:
         if self._piece is None:
@@ -142,22 +136,22 @@ class ClosingSink(DescriptorSink):
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
-        self.raw_fd: int | None = fd
         self.descriptors = (fd,)
+        self._ended = False
         self._hung_up = Readiness(fd, 0)
         self._readable = Readiness(fd, select.POLLIN)
 
     def end(self) -> None:
-        if self.raw_fd is not None:
+        if not self._ended:
             put_null_in_place_of(self._fd)
-            self.raw_fd = None
+            self._ended = True
 
     def watch(self) -> NoReturn:
         """The writing end of a pipe becomes readable when its reader goes, and only then.
 
         A socket also does for unread input; then time tells what readiness cannot.
         """
-        if self.raw_fd is None:
+        if self._ended:
             raise WouldBlock
         if self._hung_up:
             raise OutputClosed("the reader of standard output has gone")
@@ -171,6 +165,7 @@ class PipeSink(ClosingSink):
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
+        grow_pipe(fd)
         self._nowait = RWF_NOWAIT is not None
 
     def _write(self, data: bytes | memoryview) -> int:
@@ -190,6 +185,7 @@ class InheritedSocketSink(ClosingSink):
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
+        self.raw_fd = None  # it may be a blocking one
         self._socket = socket.socket(fileno=os.dup(fd))
 
     def _write(self, data: bytes | memoryview) -> int:
