@@ -6,10 +6,10 @@ say what it waits for.  Flows, sessions, listeners, pending connections and the
 watch for signals are all tasks, and the loop knows nothing else of them.
 
 A task is in exactly one place: in the queue of those that can run, or in the
-table of those that wait, with a ticket for what it waits for (a descriptor, a
-time, a condition, whichever comes first).  Once it waits no more the ticket is
-void.  The heap of times still holds it until its time comes, or until void ones
-are the most of the heap, which is then made anew.
+table of those that wait, with the WouldBlock that says for what (a descriptor, a
+time, a condition, whichever comes first).  Once it waits no more, the entry that
+the heap of times may have for it is void.  It stays until its time comes, or until
+void ones are the most of the heap, which is then made anew.
 
 What an event costs does not depend on how many tasks there are.  A descriptor
 has at most one reader and one writer, so looking up whom to wake is two slots.
@@ -31,7 +31,7 @@ from typing import Protocol
 
 from pync.stream import NEVER, READ, WRITE, WouldBlock
 
-MANY_VOID = 64  # void tickets that may stand in the heap however few tasks wait
+MANY_VOID = 64  # void entries that may stand in the heap however few tasks wait
 
 
 class Task(Protocol):
@@ -54,19 +54,6 @@ class Registration:
         self.reader: Task | None = None
         self.writer: Task | None = None
 
-    def wanted(self) -> int:
-        return (READ if self.reader else 0) | (WRITE if self.writer else 0)
-
-
-class Ticket:
-    """What one task waits for now; void, with no task, when it does not any more."""
-
-    __slots__ = ("blocked", "task")
-
-    def __init__(self, task: Task, blocked: WouldBlock) -> None:
-        self.task: Task | None = task
-        self.blocked = blocked
-
 
 class Loop:
     """Runs tasks.  clock: seconds, monotonic.  selector: which it closes."""
@@ -80,9 +67,9 @@ class Loop:
         self._selector = selector or selectors.DefaultSelector()
         self._tasks: set[Task] = set()
         self._ready: deque[Task] = deque()
-        self._waiting: dict[Task, Ticket] = {}
+        self._waiting: dict[Task, WouldBlock] = {}
         self._registrations: dict[int, Registration] = {}
-        self._times: list[tuple[float, int, Ticket]] = []
+        self._times: list[tuple[float, int, Task, WouldBlock]] = []
         self._count = itertools.count()
 
     def __enter__(self) -> Loop:
@@ -139,26 +126,29 @@ class Loop:
         if task not in self._tasks:
             return
         blocked.__traceback__ = None
-        ticket = self._waiting[task] = Ticket(task, blocked)
+        self._waiting[task] = blocked
         if blocked.fd is not None:
             self._watch(task, blocked.fd, blocked.events)
-        until = min(blocked.until, self.clock() + blocked.after)
-        if until < NEVER:
-            self._push_time(until, ticket)
+        if blocked.until < NEVER or blocked.after < NEVER:
+            self._push_time(task, blocked)
         if blocked.condition:
-            blocked.condition.add(task, lambda: self.wake(task))
+            blocked.condition.add(task, self.wake)
 
-    def _push_time(self, until: float, ticket: Ticket) -> None:
+    def _push_time(self, task: Task, blocked: WouldBlock) -> None:
         if len(self._times) > 2 * len(self._waiting) + MANY_VOID:
-            self._times = [entry for entry in self._times if entry[2].task]
+            self._times = [entry for entry in self._times if self._is_due(entry[2], entry[3])]
             heapq.heapify(self._times)
-        heapq.heappush(self._times, (until, next(self._count), ticket))
+        until = min(blocked.until, self.clock() + blocked.after)
+        heapq.heappush(self._times, (until, next(self._count), task, blocked))
+
+    def _is_due(self, task: Task, blocked: WouldBlock) -> bool:
+        """Whether `task` still waits for what an entry of the heap is about."""
+        return self._waiting.get(task) is blocked
 
     def _stop_waiting(self, task: Task) -> bool:
-        ticket = self._waiting.pop(task, None)
-        if ticket is None:
+        blocked = self._waiting.pop(task, None)
+        if blocked is None:
             return False
-        ticket.task, blocked = None, ticket.blocked
         if blocked.fd is not None and (registration := self._registrations.get(blocked.fd)):
             if registration.reader is task:
                 registration.reader = None
@@ -210,13 +200,13 @@ class Loop:
         """Seconds the selector may wait; None: for ever."""
         if self._ready:
             return 0
-        while self._times and self._times[0][2].task is None:
+        while self._times and not self._is_due(*self._times[0][2:]):
             heapq.heappop(self._times)
         return max(0.0, self._times[0][0] - self.clock()) if self._times else None
 
     def _wake_those_whose_time_has_come(self) -> None:
         now = self.clock() if self._times else 0.0
         while self._times and self._times[0][0] <= now:
-            task = heapq.heappop(self._times)[2].task
-            if task:
+            _, _, task, blocked = heapq.heappop(self._times)
+            if self._is_due(task, blocked):
                 self.wake(task)

@@ -14,7 +14,7 @@ EndOfStream is an exception, never empty bytes: an empty datagram is a datagram.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pync.errors import PyncError
@@ -23,6 +23,8 @@ READ = 1  # the same numbers as selectors.EVENT_READ and EVENT_WRITE
 WRITE = 2
 
 NEVER = float("inf")
+
+Waiter = TypeVar("Waiter")
 
 CHUNK = 256 * 1024  # bytes moved at a time; smaller costs system calls, larger costs cache
 # Where what is read passes through: larger than any datagram, and nothing stays in it
@@ -38,9 +40,10 @@ class Condition:
     """Something that tasks wait for and that somebody will notify."""
 
     def __init__(self) -> None:
-        self._waiting: dict[object, Callable[[], None]] = {}
+        self._waiting: dict[Any, Callable[[Any], None]] = {}
 
-    def add(self, waiter: object, wake: Callable[[], None]) -> None:
+    def add(self, waiter: Waiter, wake: Callable[[Waiter], None]) -> None:
+        """Call wake(waiter) once, at the next notify."""
         self._waiting[waiter] = wake
 
     def discard(self, waiter: object) -> None:
@@ -50,8 +53,8 @@ class Condition:
         """Wake everything that waits now."""
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
-            for wake in waiting.values():
-                wake()
+            for waiter, wake in waiting.items():
+                wake(waiter)
 
 
 class WouldBlock(Exception):
