@@ -4,10 +4,12 @@ than the arguments ask for.  What they mean is the same."""
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from harness import Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,3 +85,81 @@ def test_any_arguments_mean_the_same(arguments: list[str]) -> None:
 def test_docopt_sees_what_could_be_meant(line: str, seen: list[str]) -> None:
     shown = re.findall(r"^  (?:-\w.*?)?(--[-a-z]+)", cli.usage_for(line.split()), re.M)
     assert shown == [*seen, "--verbose"]
+
+
+# --- imports ---
+
+COSTLY = {
+    "argparse", "asyncio", "dataclasses", "inspect", "logging", "pathlib",
+    "random", "ssl", "subprocess", "tempfile", "threading",
+}  # fmt: skip
+RARE = {
+    "pync.hub", "pync.stage", "pync.taps", "pync.transports.datagrams", "pync.transports.udp",
+    "pync.transports.unix", "pync.wire",
+}  # fmt: skip
+TALK = {
+    "pync.endings", "pync.flow", "pync.movers", "pync.relay", "pync.session",
+    "pync.transports.memory", "pync.transports.stdio",
+}  # fmt: skip
+
+TELL = """
+import sys
+def start(): pass
+{}
+start()
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def telling_modules(start: str, *arguments: str) -> Program:
+    """Python, which in the end tells on stderr what it has imported."""
+    return Program(sys.executable, "-c", TELL.format(start), *arguments)
+
+
+def pync_telling_modules(*arguments: str) -> Program:
+    return telling_modules("from pync.cli import main as start", *arguments)
+
+
+def modules(program: Program) -> set[str]:
+    result = program.finish()
+    assert result.status == 0, result.err
+    return set(result.err.splitlines()[-1].split())
+
+
+@pytest.fixture(scope="module")
+def usual() -> set[str]:
+    """What this Python imports for itself."""
+    with telling_modules("pass") as python:
+        return modules(python)
+
+
+@pytest.mark.parametrize(
+    ("line", "needless"),
+    [
+        ("-z 127.0.0.1", COSTLY | RARE | TALK),
+        ("-zvn 127.0.0.1", COSTLY | RARE | TALK),
+        ("-z localhost", COSTLY | RARE | TALK),
+        ("127.0.0.1", COSTLY | RARE),
+    ],
+)
+def test_who_connects_imports_what_that_needs(
+    line: str, needless: set[str], usual: set[str]
+) -> None:
+    with (
+        Program.pync("-lv", "127.0.0.1", "0") as server,
+        pync_telling_modules(*line.split(), str(server.port)) as client,
+    ):
+        told = modules(client) - usual
+    assert "pync.transports.tcp" in told
+    assert told & needless == set()
+
+
+def test_who_listens_imports_what_that_needs(usual: set[str]) -> None:
+    with (
+        pync_telling_modules("-lv", "127.0.0.1", "0") as server,
+        Program.pync("127.0.0.1", str(server.port)) as client,
+    ):
+        told = modules(server) - usual
+        client.finish()
+    assert told & (COSTLY | RARE) == set()
+    assert told >= TALK
