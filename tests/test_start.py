@@ -117,7 +117,7 @@ def telling_modules(start: str, *arguments: str) -> Program:
 
 
 def pync_telling_modules(*arguments: str) -> Program:
-    return telling_modules("from pync.cli import main as start", *arguments)
+    return telling_modules("from pync.__main__ import start", *arguments)
 
 
 def modules(program: Program) -> set[str]:
