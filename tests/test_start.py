@@ -90,7 +90,7 @@ def test_docopt_sees_what_could_be_meant(line: str, seen: list[str]) -> None:
 # --- imports ---
 
 COSTLY = {
-    "argparse", "asyncio", "dataclasses", "inspect", "logging", "pathlib",
+    "argparse", "asyncio", "dataclasses", "encodings.idna", "inspect", "logging", "pathlib",
     "random", "ssl", "subprocess", "tempfile", "threading",
 }  # fmt: skip
 RARE = {
