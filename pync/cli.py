@@ -77,6 +77,7 @@ from pync.program import run
 from pync.status import ExitStatus, status_of
 
 USAGE = __doc__ or ""
+HEAD, *PARAGRAPHS = USAGE.split("\n  -")  # one for each option
 
 
 def main() -> int:
@@ -115,10 +116,10 @@ def open_closed_descriptors() -> None:
 def read_arguments(arguments: list[str], environment: Environment) -> Options | None:
     """The options; None once --help or --version has been answered."""
     given, addresses = parse(arguments)
-    if given.pop("help"):
+    if "help" in given:
         environment.answer(USAGE)
         return None
-    if given.pop("version"):
+    if "version" in given:
         environment.answer(f"pync {__version__}\n")
         return None
     options = read_options(given, addresses)
@@ -126,22 +127,47 @@ def read_arguments(arguments: list[str], environment: Environment) -> Options | 
 
 
 def parse(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Options by field name, and the bare arguments.  Raises UsageError."""
+    """The options given, by field name, and the bare arguments.  Raises UsageError."""
     try:
-        found = docopt(USAGE, arguments, default_help=False)
+        found = docopt(usage_for(arguments), arguments, default_help=False)
     except DocoptLanguageError as error:
         raise UsageError(str(error)) from None
     except DocoptExit as error:
         raise UsageError(explain(str(error))) from None
     addresses = found.pop("<address>")
-    given = {name[2:].replace("-", "_"): value for name, value in found.items()}
-    for address in [one for one in addresses if re.fullmatch("-[46]+", one)]:
+    given = {
+        name[2:].replace("-", "_"): value
+        for name, value in found.items()
+        if value not in (None, False)  # nor -v's 0; but "" is given
+    }
+    for address in [one for one in addresses if one != "-" and one.rstrip("46") == "-"]:
         addresses.remove(address)  # docopt takes -4 for a negative number
-        given["ipv4"] |= "4" in address
-        given["ipv6"] |= "6" in address
+        given.update({f"ipv{digit}": True for digit in address[1:]})
     if "--" in addresses:
         addresses.remove("--")
     return given, addresses
+
+
+def usage_for(arguments: list[str]) -> str:
+    """The usage text with those options alone that `arguments` could name.
+
+    docopt compares each option of the text with every other, which takes long.  What
+    it makes of the arguments does not depend on those left out.
+    """
+    words = ["-v", *arguments]  # the usage line names -v
+    kept = [text for text in PARAGRAPHS if any(could_name(word, text) for word in words)]
+    return "\n  -".join([HEAD, *kept])
+
+
+def could_name(word: str, paragraph: str) -> bool:
+    """Whether `word` could mean the option of `paragraph`, which lacks its first dash.
+
+    By the option's letter, or by its long name or the beginning of it.  Too many
+    do no harm, so that nothing is said here of which words are options.
+    """
+    if word.startswith("--"):
+        return word != "--" and word.partition("=")[0] in f"-{paragraph}"
+    return word.startswith("-") and paragraph[0] in word[1:]
 
 
 def explain(message: str) -> str:

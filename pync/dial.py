@@ -1,21 +1,25 @@
-"""From options to what they name: an endpoint, a listener, stages, taps, terms."""
+"""From options to what they name: an endpoint, a listener, stages, taps, terms.
+
+What only some options need is imported where they are looked at, for a fast start.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from pync.endings import Terms
 from pync.environment import Environment
 from pync.errors import ConnectError, OutOfDescriptors
 from pync.loop import Loop
 from pync.options import Options
-from pync.stage import Stage
 from pync.stream import NEVER, Attempt, Endpoint, Listener, Sink, Source, WouldBlock
-from pync.taps import Limit, Pace, Translated
 from pync.transports import Transport, standard_streams, transport
-from pync.transports.memory import Discard, Silence
+
+if TYPE_CHECKING:
+    from pync.endings import Terms
+    from pync.stage import Stage
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
 DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
@@ -109,13 +113,18 @@ def listen(options: Options) -> Listener:
 def local_source(options: Options, environment: Environment) -> Source:
     """What is sent: standard input, as the options change it."""
     if not options.reads_stdin:
+        from pync.transports.memory import Silence
+
         return Silence()
     source = standard_streams().standard_input(environment.stdin)
     if options.crlf:
+        from pync.taps import Translated
         from pync.wire.crlf import Crlf
 
         source = Translated(source, Crlf())
     if options.interval:
+        from pync.taps import Pace
+
         source = Pace(source, options.interval, environment.clock)
     return source
 
@@ -123,6 +132,8 @@ def local_source(options: Options, environment: Environment) -> Source:
 def local_sink(options: Options, environment: Environment) -> Sink:
     """Where what is received goes."""
     if options.send_only:
+        from pync.transports.memory import Discard
+
         return Discard()
     return standard_streams().standard_output(environment.stdout)
 
@@ -131,6 +142,7 @@ def stages(options: Options) -> list[Stage]:
     """The protocols between the user's bytes and the peer's, a fresh set for each peer."""
     if not options.telnet:
         return []
+    from pync.stage import Stage
     from pync.wire.telnet import Telnet
 
     return [Stage(Telnet())]
@@ -143,8 +155,11 @@ def received(options: Options, environment: Environment) -> Callable[[Source], S
 
 def tap_received(source: Source, options: Options, terminal: bool) -> Source:
     if options.recv_limit:
+        from pync.taps import Limit
+
         source = Limit(source, options.recv_limit)
     if options.safe_tty and terminal:
+        from pync.taps import Translated
         from pync.wire.safe_text import SafeText
 
         source = Translated(source, SafeText())
@@ -153,6 +168,8 @@ def tap_received(source: Source, options: Options, terminal: bool) -> Source:
 
 def terms(options: Options, environment: Environment, has_end: bool) -> Terms:
     """How a session with a peer ends.  has_end: as Endpoint's."""
+    from pync.endings import Terms
+
     limited = any((options.quit is not None, options.timeout, options.recv_limit))
     idle = options.timeout
     if idle is None and options.keep_open and not has_end:

@@ -227,10 +227,7 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     Raises UsageError, which names the option, for a value that cannot be read,
     an option that lacks another, and two that exclude each other.
     """
-    values: dict[str, Any] = {}
-    for field, value in given.items():
-        if value is not None:
-            values[field] = read_value(field, value)
+    values = {field: read_value(field, value) for field, value in given.items()}
     for field, other in NEEDS:
         if values.get(field) and not values.get(other):
             raise UsageError(f"{option_name(field)} needs {option_name(other)}")

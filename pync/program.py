@@ -1,21 +1,23 @@
-"""What pync does, from options to the end.  Errors are raised, for cli to tell."""
+"""What pync does, from options to the end.  Errors are raised, for cli to tell.
+
+What only some of the modes need is imported where they begin, for a fast start.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pync import dial
-from pync.endings import Terms
 from pync.environment import Environment
 from pync.errors import Interrupted, NetworkError, OutputClosed
-from pync.hub import Hub
 from pync.loop import Loop, Task
 from pync.options import Options
-from pync.session import Session
 from pync.stream import Endpoint, Ends, Listener, Sink
-from pync.taps import Limit
-from pync.transports.memory import Discard, Given
+
+if TYPE_CHECKING:
+    from pync.session import Session
 
 
 def run(
@@ -64,13 +66,13 @@ class Program:
         try:
             connecting = dial.Connecting(self._options, self._loop, self._say)
             self._mind_interrupts()
-            output = self._output() if talks else Discard()
+            output = self._output() if talks else None
             remote = self._open(connecting)
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
         self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
-        if talks:
+        if output:
             self._converse(remote, output)
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
@@ -122,6 +124,8 @@ class Program:
             self._converse(accepting.endpoint, output)
 
     def _serve(self, listener: Listener, output: Sink) -> None:
+        from pync.hub import Hub
+
         source = dial.local_source(self._options, self._environment)
         hub = Hub(
             self._loop,
@@ -148,6 +152,8 @@ class Program:
             self._say(moved, least=2)
 
     def _session(self, local: Ends, remote: Endpoint) -> Session:
+        from pync.session import Session
+
         options, environment = self._options, self._environment
         return Session(
             self._loop,
@@ -160,6 +166,11 @@ class Program:
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse an empty datagram."""
+        from pync.endings import Terms
+        from pync.session import Session
+        from pync.taps import Limit
+        from pync.transports.memory import Discard, Given
+
         wait = self._options.connect_limit or dial.REPLY_WAIT
         terms = Terms(peer_end_is_final=True, reply_wait=wait)
         ends = Ends(Given(b""), Discard())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pync.errors import PyncError
 from pync.flow import Flow
 from pync.loop import Loop
-from pync.stage import Stage
 from pync.stream import NEVER, Condition, Ends, Source
+
+if TYPE_CHECKING:
+    from pync.stage import Stage
 
 
 class Direction:

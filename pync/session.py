@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pync.endings import AT_ONCE, CLOSINGS, ENDINGS, Closing, Terms
 from pync.errors import NetworkError, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.relay import Relay, as_it_is
-from pync.stage import Stage
 from pync.stream import NEVER, Endpoint, Ends, Source, WouldBlock
 from pync.transports.memory import Discard
+
+if TYPE_CHECKING:
+    from pync.stage import Stage
 
 
 class Session:

@@ -40,7 +40,7 @@ def complaint(arguments: list[str]) -> str:
     """What pync would say of these arguments; nothing if it can make sense of them."""
     try:
         values, addresses = parse(arguments)
-        if not (values.pop("help") | values.pop("version")):
+        if values.keys().isdisjoint({"help", "version"}):
             read_options(values, addresses)
     except UsageError as error:
         return str(error)

@@ -30,6 +30,7 @@ LAYER = {module: number for number, line in enumerate(LAYERS) for module in line
 # What only these modules may import.
 ONLY_IN = {
     "docopt": {"cli"},
+    "gc": {"__main__"},
     "selectors": {"loop"},
     "select": {"environment", "transports.descriptors", "transports.stdio"},
     "signal": {"interrupts"},

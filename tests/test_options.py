@@ -28,7 +28,6 @@ def options(line: str) -> Options:
 
 def read(words: list[str]) -> Options:
     given, addresses = parse(words)
-    del given["help"], given["version"]
     return read_options(given, addresses)
 
 

@@ -100,7 +100,7 @@ def look_up(host: str | None, port: int, protocol: str, options: Options) -> lis
         flags |= socket.AI_NUMERICHOST
     family = family_wanted(options)
     try:
-        found = socket.getaddrinfo(host, port, family, KINDS[protocol], flags=flags)
+        found = socket.getaddrinfo(as_bytes(host), port, family, KINDS[protocol], flags=flags)
     except socket.gaierror as error:
         if options.nodns and error.errno == socket.EAI_NONAME:
             raise UsageError(f"{host!r} is a name, and --nodns forbids to look it up") from None
@@ -108,6 +108,13 @@ def look_up(host: str | None, port: int, protocol: str, options: Options) -> lis
     except UnicodeError:
         raise ResolveError(f"cannot resolve {host}: not a host name") from None
     return [InetAddress(row[0], row[4], protocol, host or "") for row in found]  # type: ignore[arg-type]
+
+
+def as_bytes(host: str | None) -> str | bytes | None:
+    """What IDNA leaves as it is, before its tables are loaded, which takes long."""
+    if host and host.isascii() and all(0 < len(label) < 64 for label in host.split(".")):
+        return host.encode()
+    return host
 
 
 def remote_addresses(options: Options, protocol: str) -> list[InetAddress]:
