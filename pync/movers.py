@@ -328,7 +328,13 @@ class Mapped:
         self._window = None
 
 
-MOVERS = (Mapped, Splice, Conduit, Copy)
+MOVERS: list[type[Mapped | Splice | Conduit | Copy]] = [Mapped, Splice, Conduit, Copy]
+
+
+def forbid(names: str) -> None:
+    """Do without these movers, named as in "splice mapped"; Copy is always there."""
+    unwanted = names.lower().split()
+    MOVERS[:-1] = [mover for mover in MOVERS[:-1] if mover.__name__.lower() not in unwanted]
 
 
 def is_file(fd: int | None) -> bool:

@@ -28,6 +28,10 @@ def run(
     interrupts makes the task that minds signals, once there is something that a
     signal should not simply cut off; the look-up of a name is nothing of the kind.
     """
+    if unwanted := environment.variables.get("PYNC_FORBID"):
+        from pync.movers import forbid
+
+        forbid(unwanted)
     with Loop(environment.clock) as loop:
         program = Program(options, environment, loop, interrupts)
         if options.listen:
@@ -125,7 +129,9 @@ class Program:
 
     def _serve(self, listener: Listener, output: Sink) -> None:
         from pync.hub import Hub
+        from pync.transports.descriptors import raise_limit
 
+        raise_limit()
         source = dial.local_source(self._options, self._environment)
         hub = Hub(
             self._loop,

@@ -32,3 +32,10 @@ def _no_descriptor_left() -> Iterator[None]:
     yield
     gc.collect()
     assert descriptors() <= before, "a test left descriptors open"
+
+
+@pytest.fixture(params=["the movers that the ends allow", "copying alone"])
+def _each_mover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests whose outcome must not depend on how the bytes are moved."""
+    if request.param == "copying alone":
+        monkeypatch.setenv("PYNC_FORBID", "mapped splice conduit")

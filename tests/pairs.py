@@ -95,6 +95,8 @@ def connected(name: str, listening: Options, connecting: Options) -> Iterator[Pa
 class Pumped(Source):
     """A peer's source on a shared socket, with the listener that hands its datagrams out."""
 
+    framed = True
+
     def __init__(self, source: Source, listener: Listener) -> None:
         self._source = source
         self._listener = listener

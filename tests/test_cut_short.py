@@ -25,6 +25,8 @@ from stdio_kinds import a_stdin
 from test_signals import until
 from test_unix_sockets import a_socket, listening
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 BIG = 8 << 20  # bytes: more than the kernel holds for a peer with a little buffer
 
 

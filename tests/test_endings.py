@@ -29,6 +29,8 @@ from plain_peer import (
 )
 from stdio_kinds import STDINS, STDOUTS, a_stdin, a_stdout
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 QUESTION = bytes(range(256)) * 80
 ANSWER = bytes(reversed(range(256))) * 100
 LONG = os.urandom(2 << 20)

@@ -32,6 +32,8 @@ from plain_peer import (
 )
 from stdio_kinds import a_stdin
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 LATE = 5.0  # seconds: more than any limit here and a slow machine need
 QUESTION = b"question " * 1000
 HUGE = 8 << 20  # more than the kernel's buffers between two sockets hold

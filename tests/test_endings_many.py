@@ -18,6 +18,8 @@ from harness import NULL, PATIENCE, PIPE
 from plain_peer import HERE, drain, ended_within, reset, silent, start
 from stdio_kinds import a_stdin
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 MOST = 65_507  # bytes in one datagram over IPv4
 SIZES = (0, 1, 8192, 8193, 16385, MOST)
 

@@ -34,6 +34,8 @@ from stdio_kinds import a_stdin
 from test_endings_limits import told_lost
 from test_signals import until, waiting_in
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 SOON = 5.0  # seconds, for what should happen at once on a machine that may be busy
 SOME = 200_000  # bytes: more than a LITTLE receive buffer holds, and less than the sender's kernel
 MANY = 20 * 65_507  # bytes: so many datagrams that a refusal of the first is heard before the last

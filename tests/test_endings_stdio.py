@@ -22,6 +22,8 @@ from harness import NULL, PATIENCE, PIPE, Program
 from plain_peer import HERE, ROLES, complaints, drain, ended_within, flood, joined, reset, start
 from stdio_kinds import a_stdin
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 both_roles = pytest.mark.parametrize("role", ROLES)
 SOON = 5.0  # seconds, for what should happen at once on a machine that may be busy
 

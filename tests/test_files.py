@@ -17,6 +17,8 @@ import pytest
 from harness import NULL, PATIENCE, PIPE, Program
 from plain_peer import HERE, ROLES, start
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 MIB = 1 << 20
 LARGE_FILE_PATIENCE = 50.0  # seconds: the disk may be busy
 PIECE = b"".join(number.to_bytes(4, "big") for number in range(MIB // 4))

@@ -24,6 +24,8 @@ from harness import PATIENCE, PEERS, PYNC, Program, free_port
 from plain_peer import HERE, run, start
 from stdio_kinds import STDINS, STDOUTS, a_stdin, a_stdout
 
+pytestmark = pytest.mark.usefixtures("_each_mover")
+
 MIB = 1 << 20
 
 

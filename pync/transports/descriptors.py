@@ -46,6 +46,17 @@ def grow_pipe(fd: int) -> None:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_LARGE)
 
 
+def raise_limit() -> None:
+    """Let this process have as many descriptors as it may: one for each client."""
+    if os.name != "posix":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems allow less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def put_null_in_place_of(fd: int) -> None:
     """Close `fd` for its reader, and let no later descriptor take the number."""
     null = os.open(os.devnull, os.O_RDWR)

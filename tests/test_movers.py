@@ -1,0 +1,504 @@
+"""How bytes are moved: which way is taken, that each loses nothing, and what ends its use."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pairs import DATAGRAM_PAIRS, move
+from test_flow import Record, flow
+
+from pync import movers
+from pync.errors import ConnectionLost
+from pync.flow import Flow
+from pync.movers import Conduit, Copy, Mapped, Splice, choose_mover
+from pync.stream import EndOfStream, Peer, Sink, Source, WouldBlock
+from pync.taps import Limit
+from pync.transports.datagrams import DatagramSink, DatagramSource
+from pync.transports.memory import Given
+from pync.transports.sockets import SocketSink, SocketSource
+from pync.transports.stdio import standard_input, standard_output
+from pync.transports.unix import UnixAddress
+
+PEER: Peer = UnixAddress("the peer")
+MIB = 1 << 20
+MUCH = random.Random(1).randbytes(9 * MIB + 1234)  # more than two windows of a file
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "splice"), reason="splice is for Linux")
+
+
+class Ground(NamedTuple):
+    """Where descriptors are made for one test, and closed at its end."""
+
+    resources: ExitStack
+    folder: Path
+
+    def file(self, data: bytes = b"", mode: str = "r+b") -> FileIO:
+        path = self.folder / os.urandom(4).hex()
+        path.write_bytes(data)
+        return self.resources.enter_context(path.open(mode, buffering=0))  # type: ignore[return-value]
+
+    def device(self, path: str) -> FileIO:
+        return self.resources.enter_context(Path(path).open("r+b", buffering=0))  # type: ignore[return-value]
+
+    def pipe(self) -> tuple[FileIO, FileIO]:
+        reading, writing = (FileIO(fd, mode) for fd, mode in zip(os.pipe(), "rw", strict=True))
+        return self.resources.enter_context(reading), self.resources.enter_context(writing)
+
+    def terminal(self) -> int:
+        master, terminal = os.openpty()
+        self.resources.callback(os.close, master)
+        self.resources.callback(os.close, terminal)
+        return terminal
+
+    def sockets(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[socket.socket]:
+        pair = socket.socketpair(socket.AF_UNIX, kind)
+        for one in pair:
+            one.setblocking(False)
+            self.resources.enter_context(one)
+        return list(pair)
+
+    def tcp(self) -> list[socket.socket]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            pair = [socket.create_connection(listener.getsockname()), listener.accept()[0]]
+        for one in pair:
+            one.setblocking(False)
+            self.resources.enter_context(one)
+        return pair
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    with ExitStack() as resources:
+        yield Ground(resources, tmp_path)
+
+
+def from_socket(ground: Ground) -> Source:
+    return SocketSource(ground.sockets()[0], PEER)
+
+
+def from_file(ground: Ground) -> Source:
+    return standard_input(ground.file(b"x").fileno())
+
+
+def from_pipe(ground: Ground) -> Source:
+    return standard_input(ground.pipe()[0].fileno())
+
+
+def from_zero(ground: Ground) -> Source:
+    return standard_input(ground.device("/dev/zero").fileno())
+
+
+def from_terminal(ground: Ground) -> Source:
+    return standard_input(ground.terminal())
+
+
+def from_inherited_socket(ground: Ground) -> Source:
+    return standard_input(ground.sockets()[0].fileno())
+
+
+def from_datagrams(ground: Ground) -> Source:
+    return DatagramSource(ground.sockets(socket.SOCK_DGRAM)[0], PEER)
+
+
+def from_memory(ground: Ground) -> Source:
+    return Given(b"x")
+
+
+def from_a_tap(ground: Ground) -> Source:
+    return Limit(from_socket(ground), 1)
+
+
+def to_socket(ground: Ground) -> Sink:
+    return SocketSink(ground.sockets()[0], PEER)
+
+
+def to_file(ground: Ground) -> Sink:
+    return standard_output(ground.file().fileno())
+
+
+def to_pipe(ground: Ground) -> Sink:
+    return standard_output(ground.pipe()[1].fileno())
+
+
+def to_null(ground: Ground) -> Sink:
+    return standard_output(ground.device(os.devnull).fileno())
+
+
+def to_inherited_socket(ground: Ground) -> Sink:
+    return standard_output(ground.sockets()[0].fileno())
+
+
+def to_datagrams(ground: Ground) -> Sink:
+    return DatagramSink(ground.sockets(socket.SOCK_DGRAM)[0], PEER)
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "expected"),
+    [
+        (from_file, to_socket, Mapped),
+        (from_pipe, to_socket, Splice),
+        (from_socket, to_pipe, Splice),
+        (from_socket, to_file, Conduit),
+        (from_socket, to_null, Conduit),
+        (from_socket, to_socket, Conduit),
+        (from_zero, to_socket, Copy),
+        (from_terminal, to_socket, Copy),
+        (from_inherited_socket, to_socket, Copy),
+        (from_memory, to_socket, Copy),
+        (from_a_tap, to_pipe, Copy),
+        (from_datagrams, to_pipe, Copy),
+        (from_pipe, to_datagrams, Copy),
+        (from_file, to_datagrams, Copy),
+        (from_socket, to_inherited_socket, Copy),
+    ],
+)
+def test_the_ends_decide_how_bytes_are_moved(
+    ground: Ground,
+    source: Callable[[Ground], Source],
+    sink: Callable[[Ground], Sink],
+    expected: type,
+) -> None:
+    made = sink(ground)
+    assert type(choose_mover(source(ground), made)) is expected
+    finish(made)
+
+
+def finish(sink: Sink) -> None:
+    """Let go of what standard output keeps until its end."""
+    sink.end()
+
+
+def test_some_can_be_forbidden_but_not_all(monkeypatch: pytest.MonkeyPatch, ground: Ground) -> None:
+    monkeypatch.setattr(movers, "MOVERS", [*movers.MOVERS])
+    movers.forbid("Mapped splice copy")
+    assert [Conduit, Copy] == movers.MOVERS
+    assert type(choose_mover(from_file(ground), to_socket(ground))) is Copy
+
+
+# Nothing is lost, whatever the kernel takes at a time.
+
+
+class Route(NamedTuple):
+    """A way that MUCH takes: what brings it, what is tested, and what takes it away."""
+
+    to_source: tuple[Source, Sink] | None
+    source: Source
+    sink: Sink
+    from_sink: Source | None
+
+
+def through_mapped(ground: Ground) -> Route:
+    ours, theirs = ground.tcp()
+    source = standard_input(ground.file(MUCH).fileno())
+    return Route(None, source, SocketSink(ours, PEER), SocketSource(theirs, PEER))
+
+
+def through_splice_from_a_pipe(ground: Ground) -> Route:
+    (reading, writing), (ours, theirs) = ground.pipe(), ground.tcp()
+    feed = Given(MUCH), standard_output(writing.fileno())
+    return Route(
+        feed,
+        standard_input(reading.fileno()),
+        SocketSink(ours, PEER),
+        SocketSource(theirs, PEER),
+    )
+
+
+def through_splice_to_a_pipe(ground: Ground) -> Route:
+    (reading, writing), (ours, theirs) = ground.pipe(), ground.tcp()
+    return Route(
+        (Given(MUCH), SocketSink(theirs, PEER)),
+        SocketSource(ours, PEER),
+        standard_output(writing.fileno()),
+        standard_input(reading.fileno()),
+    )
+
+
+def through_conduit(ground: Ground) -> Route:
+    (near, ours), (also_ours, far) = ground.tcp(), ground.sockets()
+    return Route(
+        (Given(MUCH), SocketSink(near, PEER)),
+        SocketSource(ours, PEER),
+        SocketSink(also_ours, PEER),
+        SocketSource(far, PEER),
+    )
+
+
+ROUTES = {
+    through_mapped: Mapped,
+    through_splice_from_a_pipe: Splice,
+    through_splice_to_a_pipe: Splice,
+    through_conduit: Conduit,
+}
+every_route = pytest.mark.parametrize("route", ROUTES)
+
+
+@every_route
+def test_all_bytes_arrive_in_order_and_then_the_end(
+    ground: Ground, route: Callable[[Ground], Route]
+) -> None:
+    way, arrived = route(ground), Record()
+    assert way.from_sink
+    ways = [(way.source, way.sink), (way.from_sink, arrived)]
+    tested, *_ = move(*ways, *([way.to_source] if way.to_source else []))
+    assert arrived.data == MUCH
+    assert (tested.moved, tested.held, tested.stuck) == (len(MUCH), 0, False)
+
+
+@every_route
+def test_a_sink_that_takes_nothing_leaves_the_flow_stuck_until_it_does(
+    ground: Ground, route: Callable[[Ground], Route]
+) -> None:
+    way = route(ground)
+    tested = flow(way.source, way.sink)
+    feeding = flow(*way.to_source) if way.to_source else None
+    advance_until_blocked(feeding, tested)
+    assert tested.stuck
+    assert not tested.over
+    assert way.from_sink
+    taken = b""
+    while not tested.over:
+        taken += read_what_is_there(way.from_sink)
+        advance_until_blocked(feeding, tested)
+    assert taken + to_the_end(way.from_sink) == MUCH
+
+
+@every_route
+def test_stopped_while_stuck_it_passes_one_more_piece_on_and_ends(
+    ground: Ground, route: Callable[[Ground], Route]
+) -> None:
+    way = route(ground)
+    tested = flow(way.source, way.sink)
+    feeding = flow(*way.to_source) if way.to_source else None
+    advance_until_blocked(feeding, tested)
+    before = tested.moved
+    tested.stop()
+    assert way.from_sink
+    taken = b""
+    while not tested.over:
+        taken += read_what_is_there(way.from_sink)
+        advance_until_blocked(tested)
+    taken += to_the_end(way.from_sink)
+    assert before < tested.moved == len(taken) < len(MUCH)
+    assert MUCH.startswith(taken)
+    if feeding:
+        feeding.sink.end()
+        feeding.close()
+
+
+def advance_until_blocked(*flows: Flow | None) -> None:
+    """Let each of them do what it can, in turn, until none can do more."""
+    moved = -1
+    while moved != (now := sum(one.moved for one in flows if one)):
+        moved = now
+        for one in flows:
+            if one and not one.over:
+                advance_one_until_blocked(one)
+
+
+def advance_one_until_blocked(flow: Flow) -> None:
+    try:
+        while flow.advance():
+            pass
+    except WouldBlock:
+        pass
+
+
+def read_what_is_there(source: Source) -> bytes:
+    """Twice told that there is nothing: the first may be what a short read has taught."""
+    taken = b""
+    for _ in range(2):
+        try:
+            while True:
+                taken += source.read(MIB)
+        except (WouldBlock, EndOfStream):
+            pass
+    return taken
+
+
+def to_the_end(source: Source) -> bytes:
+    sink = Record()
+    move((source, sink))
+    return sink.data
+
+
+# What ends the use of a way.
+
+
+def test_a_file_opened_for_append_is_written_all_the_same(ground: Ground) -> None:
+    log = ground.file(b"earlier ", "ab")
+    near, far = ground.tcp()
+    tested, _ = move(
+        (SocketSource(near, PEER), standard_output(log.fileno())),
+        (Given(MUCH), SocketSink(far, PEER)),
+    )
+    assert Path(log.name).read_bytes() == b"earlier " + MUCH
+    assert tested.moved == len(MUCH)
+
+
+def test_a_file_is_sent_from_where_its_descriptor_stands_and_the_offset_follows(
+    ground: Ground,
+) -> None:
+    file = ground.file(MUCH)
+    file.seek(5000)
+    near, far = ground.tcp()
+    arrived = Record()
+    move(
+        (standard_input(file.fileno()), SocketSink(near, PEER)),
+        (SocketSource(far, PEER), arrived),
+    )
+    assert arrived.data == MUCH[5000:]
+    assert file.tell() == len(MUCH)
+
+
+def test_a_file_that_grows_meanwhile_is_sent_to_its_new_end(ground: Ground) -> None:
+    file = ground.file(MUCH)
+    near, far = ground.tcp()
+    sending = flow(standard_input(file.fileno()), SocketSink(near, PEER))
+    advance_until_blocked(sending)
+    with Path(file.name).open("ab") as other:
+        other.write(b"more")
+    assert taken_to_the_end(sending, SocketSource(far, PEER)) == MUCH + b"more"
+
+
+@pytest.mark.parametrize("left", [0, 1000, 3 * MIB, len(MUCH) - 100])
+def test_a_file_that_is_cut_meanwhile_is_sent_as_far_as_it_still_goes(
+    ground: Ground, left: int
+) -> None:
+    file = ground.file(MUCH)
+    near, far = ground.tcp()
+    sending = flow(standard_input(file.fileno()), SocketSink(near, PEER))
+    advance_until_blocked(sending)
+    already = sending.moved
+    os.truncate(file.name, left)
+    taken = taken_to_the_end(sending, SocketSource(far, PEER))
+    assert sending.error is None
+    assert taken == MUCH[: max(already, left)]
+
+
+def test_a_cut_that_comes_after_the_look_at_the_size_is_noticed_by_the_kernel(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ground.file(MUCH)
+    near, far = ground.tcp()
+    sending = flow(standard_input(file.fileno()), SocketSink(near, PEER))
+    advance_until_blocked(sending)
+    already, before = sending.moved, os.fstat(file.fileno())
+    os.truncate(file.name, 0)
+    taken = read_what_is_there(SocketSource(far, PEER))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", lambda _: before)
+        advance_until_blocked(sending)
+    assert (sending.over, sending.error, sending.moved) == (True, None, already)
+    assert taken + to_the_end(SocketSource(far, PEER)) == MUCH[:already]
+
+
+def taken_to_the_end(sending: Flow, source: Source) -> bytes:
+    """All that comes out of `source` until `sending` is over."""
+    taken = b""
+    while not sending.over:
+        taken += read_what_is_there(source)
+        advance_until_blocked(sending)
+    return taken + to_the_end(source)
+
+
+def test_an_empty_file_in_the_proc_file_system_is_not_empty(ground: Ground) -> None:
+    """Its size is said to be 0."""
+    near, far = ground.tcp()
+    arrived = Record()
+    with Path("/proc/self/cmdline").open("rb") as odd:
+        move(
+            (standard_input(odd.fileno()), SocketSink(near, PEER)),
+            (SocketSource(far, PEER), arrived),
+        )
+    assert arrived.data == Path("/proc/self/cmdline").read_bytes() != b""
+
+
+# No system call that is not needed.
+
+
+def test_after_a_short_read_there_is_no_second_one(ground: Ground) -> None:
+    ours, theirs = ground.sockets()
+    source = SocketSource(ours, PEER)
+    theirs.send(b"short")
+    assert source.read(100) == b"short"
+    theirs.send(b"later")
+    with pytest.raises(WouldBlock):
+        source.read(100)
+    assert source.read(100) == b"later"
+
+
+def test_nor_after_a_short_splice(ground: Ground) -> None:
+    (reading, writing), (ours, theirs) = ground.pipe(), ground.sockets()
+    mover = choose_mover(standard_input(reading.fileno()), SocketSink(ours, PEER))
+    writing.write(b"short")
+    assert mover.move() == 5
+    writing.write(b"later")
+    with pytest.raises(WouldBlock):
+        mover.move()
+    assert mover.move() == 5
+    assert theirs.recv(100) == b"shortlater"
+
+
+# Packets.
+
+
+def test_packets_that_are_there_are_written_together_where_there_are_none(
+    ground: Ground,
+) -> None:
+    ours, theirs = ground.sockets(socket.SOCK_DGRAM)
+    for piece in (b"one", b"", b"three"):
+        theirs.send(piece)
+    sink = Record()
+    moving = flow(DatagramSource(ours, PEER), sink)
+    advance_until_blocked(moving)
+    assert (sink.writes, moving.moved) == ([b"onethree"], 8)
+    theirs.send(b"more")
+    advance_until_blocked(moving)
+    assert sink.writes == [b"onethree", b"more"]
+
+
+@pytest.mark.parametrize("error", [None, ConnectionLost("the peer has gone")])
+def test_what_ends_a_run_of_packets_does_not_cost_those_before_it(
+    error: ConnectionLost | None,
+) -> None:
+    sink = Record()
+    (moving,) = move((OnePacket(error or EndOfStream()), sink))
+    assert (sink.writes, moving.error) == ([b"packet"], error)
+
+
+class OnePacket(Source):
+    """A packet, and then what is raised."""
+
+    framed = True
+
+    def __init__(self, then: Exception) -> None:
+        self._pieces = [b"packet"]
+        self._then = then
+
+    def read(self, limit: int) -> bytes:
+        if not self._pieces:
+            raise self._then
+        return self._pieces.pop()
+
+
+@pytest.mark.parametrize("name", DATAGRAM_PAIRS)
+def test_packets_stay_packets_where_there_are_some(name: str, tmp_path: Path) -> None:
+    with DATAGRAM_PAIRS[name](tmp_path) as pair:
+        assert pair.far.source.framed
+        pair.near.sink.write(b"one")
+        pair.near.sink.write(b"two")
+        sink = Record()
+        sink.framed = True
+        moving = flow(pair.far.source, sink)
+        while len(sink.writes) < 2:
+            advance_until_blocked(moving)
+        assert sink.writes == [b"one", b"two"]
