@@ -172,9 +172,10 @@ class FanOut(Sink):
             member.full_since = NEVER
         if not takers:
             raise WouldBlock(condition=self._came)
+        piece = bytes(data)  # one copy for all
         for member in takers:
-            member.outbox.write(data)
-        return len(data)
+            member.outbox.write(piece)
+        return len(piece)
 
     def _wait_for(self, member: Member) -> None:
         member.full_since = min(member.full_since, self._clock())

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 WINDOW = 4 << 20  # bytes of a file mapped at a time: they count as our memory
 PIECE = 1 << 20  # bytes that the kernel moves at a time
+PACKETS = 64  # that are written together at the most
 SHORT = 16 << 10  # bytes; after so few there is probably nothing more for now
 
 # What the kernel says of descriptors that it cannot move bytes between in this way.
@@ -123,13 +124,15 @@ class Copy:
         return self._source.read_into(self._room)
 
     def _gather(self) -> int:
-        """The bytes of all packets that are there, up to about a chunk."""
+        """The bytes of the packets that are there, up to about a chunk."""
         if self._instead:
             instead, self._instead = self._instead, None
             raise instead
         count = self._read()
         try:
-            while count < CHUNK:
+            for _ in range(PACKETS - 1):
+                if count >= CHUNK:
+                    break
                 count += self._source.read_into(self._room[count:])
         except (WouldBlock, EndOfStream, PyncError) as instead:
             self._instead = instead
