@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+from pync.bypass import GiveUp
 from pync.errors import PyncError
-from pync.movers import Copy, GiveUp, Mover, choose_mover
+from pync.movers import Copy, Mover, choose_mover
 from pync.stream import NEVER, Condition, EndOfStream, Sink, Source
 
 BUDGET = 8  # pieces moved before others get their turn

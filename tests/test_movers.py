@@ -16,9 +16,10 @@ from pairs import DATAGRAM_PAIRS, move
 from test_flow import Record, flow
 
 from pync import movers
+from pync.bypass import Conduit, Mapped, Splice
 from pync.errors import ConnectionLost
 from pync.flow import Flow
-from pync.movers import Conduit, Copy, Mapped, Splice, choose_mover
+from pync.movers import Copy, choose_mover
 from pync.stream import EndOfStream, Peer, Sink, Source, WouldBlock
 from pync.taps import Limit
 from pync.transports.datagrams import DatagramSink, DatagramSource

@@ -1,0 +1,220 @@
+"""The ways of moving bytes that leave them to the kernel; see movers for when each is taken."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
+from pync.transports.descriptors import grow_pipe, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from mmap import mmap
+
+WINDOW = 4 << 20  # bytes of a file mapped at a time: they count as our memory
+PIECE = 1 << 20  # bytes that the kernel moves at a time
+SHORT = 16 << 10  # bytes; after so few there is probably nothing more for now
+
+# What the kernel says of descriptors that it cannot move bytes between in this way.
+REFUSALS = {
+    errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ENODEV, errno.EFAULT,
+}  # fmt: skip
+
+
+class GiveUp(Exception):
+    """This way does not work here.  held: bytes taken from the source and not passed on."""
+
+    def __init__(self, held: bytes = b"") -> None:
+        super().__init__()
+        self.held = held
+
+
+class Bypass:
+    """What the movers share that leave the bytes to the kernel: the descriptors at both ends."""
+
+    held = 0
+    stuck = False
+
+    def __init__(self, source: Source, sink: Sink) -> None:
+        assert source.raw_fd is not None
+        assert sink.raw_fd is not None
+        self._source, self._from = source, source.raw_fd
+        self._sink, self._to = sink, sink.raw_fd
+        self._empty = WouldBlock(self._from, READ)
+        self._full = WouldBlock(self._to, WRITE)
+        self._dry = False  # a short piece has said that there is no more for now
+
+    def _wait_if_dry(self) -> None:
+        if self._dry:
+            self._dry = False
+            raise self._empty
+
+    def close(self) -> None:
+        pass
+
+
+class Splice(Bypass):
+    """From a pipe or into one.  What the sink does not take stays where it is.
+
+    splice says that it would block, and not at which end; the source knows.
+    """
+
+    @classmethod
+    def accepts(cls, source: Source, sink: Sink) -> bool:
+        return can_splice(source, sink) and (is_pipe(source.raw_fd) or is_pipe(sink.raw_fd))
+
+    def move(self) -> int:
+        self._wait_if_dry()
+        try:
+            moved = os.splice(self._from, self._to, PIECE, flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            self.stuck = readable(self._from)
+            raise (self._full if self.stuck else self._empty) from None
+        except OSError as error:
+            raise meaning(error, self._to_blame(error)) from None
+        self.stuck = False
+        if not moved:
+            raise EndOfStream
+        self._dry = moved < SHORT
+        return moved
+
+    def _to_blame(self, error: OSError) -> Source | Sink:
+        """A pipe breaks at its other end alone, so it is the socket unless nobody reads."""
+        writes = is_pipe(self._from) or error.errno == errno.EPIPE
+        return self._sink if writes else self._source
+
+
+class Conduit(Bypass):
+    """From a socket to anything but a pipe, through a pipe of ours.  held: what is in that."""
+
+    def __init__(self, source: Source, sink: Sink) -> None:
+        super().__init__(source, sink)
+        self._pipe: tuple[int, int] | None = None
+
+    @classmethod
+    def accepts(cls, source: Source, sink: Sink) -> bool:
+        return can_splice(source, sink) and is_socket(source.raw_fd)
+
+    def move(self) -> int:
+        out, into = self._pipe or self._open()
+        if not self.held:
+            self.held = self._fill(into)
+        self.stuck = True
+        try:
+            moved = os.splice(out, self._to, self.held, flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            raise self._full from None
+        except OSError as error:
+            raise meaning(error, self._sink, lambda: os.read(out, self.held)) from None
+        self.held -= moved
+        self.stuck = self.held > 0
+        return moved
+
+    def _open(self) -> tuple[int, int]:
+        try:
+            self._pipe = os.pipe()
+        except OSError:
+            raise GiveUp from None  # no descriptor is left
+        grow_pipe(self._pipe[1])
+        return self._pipe
+
+    def _fill(self, into: int) -> int:
+        self._wait_if_dry()
+        try:
+            count = os.splice(self._from, into, PIECE, flags=os.SPLICE_F_NONBLOCK)
+        except BlockingIOError:
+            raise self._empty from None
+        except OSError as error:
+            raise meaning(error, self._source) from None
+        if not count:
+            raise EndOfStream
+        self._dry = count < SHORT
+        return count
+
+    def close(self) -> None:
+        for fd in self._pipe or ():
+            os.close(fd)
+        self._pipe = None
+
+
+class Mapped(Bypass):
+    """From a regular file to a socket, a window of the file after the other.
+
+    The file's offset follows what has been sent, so that Copy can go on from there
+    at any time: at the end, since the file may have grown, and where it was cut.
+    """
+
+    def __init__(self, source: Source, sink: Sink) -> None:
+        super().__init__(source, sink)
+        self._at = os.lseek(self._from, 0, os.SEEK_CUR)
+        self._window: mmap | None = None
+        self._start = 0  # where in the file the window begins
+
+    @classmethod
+    def accepts(cls, source: Source, sink: Sink) -> bool:
+        return is_file(source.raw_fd) and is_socket(sink.raw_fd)
+
+    def move(self) -> int:
+        size = os.fstat(self._from).st_size
+        if self._at >= size:
+            raise GiveUp
+        window = self._window
+        if window is None or self._at == self._start + len(window):
+            window = self._map(size)
+        first = self._at - self._start
+        piece = memoryview(window)[first : min(first + PIECE, size - self._start)]
+        self.stuck = True
+        try:
+            moved = os.write(self._to, piece)
+        except BlockingIOError:
+            raise self._full from None
+        except OSError as error:
+            raise meaning(error, self._sink) from None
+        finally:
+            piece.release()
+        self.stuck = False
+        self._at = os.lseek(self._from, self._at + moved, os.SEEK_SET)
+        return moved
+
+    def _map(self, size: int) -> mmap:
+        from mmap import ACCESS_READ, ALLOCATIONGRANULARITY, mmap
+
+        self.close()
+        self._start = self._at - self._at % ALLOCATIONGRANULARITY
+        length = min(WINDOW, size - self._start)
+        try:
+            self._window = mmap(self._from, length, access=ACCESS_READ, offset=self._start)
+        except (OSError, ValueError):  # it cannot be mapped, or has just been cut
+            raise GiveUp from None
+        return self._window
+
+    def close(self) -> None:
+        if self._window:
+            self._window.close()
+        self._window = None
+
+
+def meaning(
+    error: OSError, to_blame: Source | Sink, held: Callable[[], bytes] = bytes
+) -> Exception:
+    """GiveUp with what is held if the kernel has refused, else what the end makes of it."""
+    return GiveUp(held()) if error.errno in REFUSALS else to_blame.failure(error)
+
+
+def is_file(fd: int | None) -> bool:
+    return fd is not None and stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def is_pipe(fd: int | None) -> bool:
+    return fd is not None and stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def is_socket(fd: int | None) -> bool:
+    return fd is not None and stat.S_ISSOCK(os.fstat(fd).st_mode)
+
+
+def can_splice(source: Source, sink: Sink) -> bool:
+    return hasattr(os, "splice") and source.raw_fd is not None and sink.raw_fd is not None
