@@ -1,4 +1,4 @@
-"""Measures pync beside other netcats, on the loopback interface of this machine.
+"""Measures pync beside other netcats, on the loopback interface of this machine (Linux).
 
 Usage: bench [options] [<measurement>...]
 

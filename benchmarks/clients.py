@@ -7,17 +7,18 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from benchmarks.netcats import HERE, NCAT, Netcat
-from benchmarks.processes import PIPE, Process, read_exactly, tcp_place, two_cores
+from benchmarks.processes import PIPE, Place, Process, read_exactly, tcp_place, two_cores
 from benchmarks.trials import Row, Table, Tools, Trial
 
 TABLE = Table(
     "Many clients of one listener",
     more_is_better=False,
-    remark="The latency is from a client to the listener's standard output.",
+    remark="The latency is from a client to the listener's standard output; "
+    "a second listener is there for the client that is alone.",
 )
 MESSAGE = bytes(64)
 MESSAGES = 300
@@ -28,15 +29,16 @@ NCAT_CLIENTS = 1000  # its listener waits with select
 
 
 def trials(tools: Tools) -> list[Trial]:
-    limit = raised_descriptor_limit() - OTHER_DESCRIPTORS
-    return [trial(min(wanted, limit), wanted, tools) for wanted in tools.scale.clients]
+    most = allowed_descriptors(max(tools.scale.clients) + OTHER_DESCRIPTORS) - OTHER_DESCRIPTORS
+    return [trial(min(wanted, most), wanted, tools) for wanted in tools.scale.clients]
 
 
-def raised_descriptor_limit() -> int:
-    """The most descriptors that this process, and each that it starts, may now have."""
+def allowed_descriptors(wanted: int) -> int:
+    """So many, or fewer, are what this process and those that it starts may have from now on."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 def trial(count: int, wanted: int, tools: Tools) -> Trial:
@@ -57,25 +59,32 @@ def trial(count: int, wanted: int, tools: Tools) -> Trial:
 
 
 def crowd(count: int, netcat: Netcat) -> tuple[float, ...]:
-    place = tcp_place()
     with (
         two_cores() as (_, far),
         ExitStack() as clients,  # they go last: a listener that is gone tells nothing of it
-        Process(netcat.listener("many", place.name), stdout=PIPE, core=far) as listener,
+        listening(netcat, far) as (quiet_place, quiet),
+        listening(netcat, far) as (place, listener),
     ):
-        place.wait(listener)
+        single = clients.enter_context(join(quiet_place))
+        active = clients.enter_context(join(place))
         memory = listener.memory
-        active = clients.enter_context(join(place.name))
-        alone = latency(active, listener)
         begin = time.monotonic()
         for together in groups(count - 1):
             for _ in range(together):
-                clients.enter_context(join(place.name)).send(b"x")
+                clients.enter_context(join(place)).send(b"x")
             read_exactly(listener.stdout, together)
         heard = time.monotonic() - begin
         memory = listener.memory - memory
-        among = latency(active, listener)
+        alone, among = latencies((single, quiet), (active, listener))
     return heard * 1e3, memory / 1024 / count, alone * 1e6, among * 1e6, among / alone
+
+
+@contextmanager
+def listening(netcat: Netcat, core: int) -> Iterator[tuple[Place, Process]]:
+    place = tcp_place()
+    with Process(netcat.listener("many", place.name), stdout=PIPE, core=core) as listener:
+        place.wait(listener)
+        yield place, listener
 
 
 def groups(count: int) -> Iterator[int]:
@@ -84,13 +93,14 @@ def groups(count: int) -> Iterator[int]:
         yield min(TOGETHER, count - begin)
 
 
-def join(port: str) -> socket.socket:
-    return socket.create_connection((HERE, int(port)))
+def join(place: Place) -> socket.socket:
+    return socket.create_connection((HERE, int(place.name)))
 
 
-def latency(client: socket.socket, listener: Process) -> float:
-    """Seconds until a message has come out of the listener."""
-    return statistics.median([time_once(client, listener) for _ in range(WARM_UP + MESSAGES)])
+def latencies(*pairs: tuple[socket.socket, Process]) -> list[float]:
+    """Seconds until a message has come out of each listener.  They take turns."""
+    times = [[time_once(*pair) for pair in pairs] for _ in range(WARM_UP + MESSAGES)]
+    return [statistics.median(column) for column in zip(*times[WARM_UP:], strict=True)]
 
 
 def time_once(client: socket.socket, listener: Process) -> float:

@@ -59,15 +59,12 @@ class Process:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.kill()
+        if self._popen.returncode is None:
+            self._popen.kill()
         self._popen.wait()
         for stream in (self._popen.stdin, self._popen.stdout, self._stderr):
             if stream:
                 stream.close()
-
-    def kill(self) -> None:
-        if self._popen.returncode is None:
-            self._popen.kill()
 
     @property
     def stdin(self) -> int:
