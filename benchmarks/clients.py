@@ -35,9 +35,9 @@ def trials(tools: Tools) -> list[Trial]:
 
 def allowed_descriptors(wanted: int) -> int:
     """So many, or fewer, are what this process and those that it starts may have from now on."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     return allowed
 
 

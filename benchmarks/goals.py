@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from benchmarks import clients, datagrams, latency, startup, throughput
 from benchmarks.netcats import BARE_PYTHON, NCAT, OPENBSD, PYNC, ROOMY_SOCAT, Netcat
-from benchmarks.trials import Results, Table, ratio
+from benchmarks.trials import Measured, Results, Table, ratio
 
 
 class Goal(NamedTuple):
@@ -16,12 +16,6 @@ class Goal(NamedTuple):
     label: str
     bound: float
     beside: Netcat | None = None
-
-    def met_by(self, number: float | None) -> bool | None:
-        """None for a number that there is not."""
-        if number is None:
-            return None
-        return number >= self.bound if self.table.more_is_better else number <= self.bound
 
     @property
     def what(self) -> str:
@@ -55,15 +49,28 @@ GOALS = (
 )
 
 
-def judge(results: Results) -> list[tuple[Goal, float | None]]:
-    return [(goal, measured(goal, results)) for goal in GOALS]
+class Verdict(NamedTuple):
+    measured: float | None
+    met: bool | None  # None: there is nothing to judge by
 
 
-def measured(goal: Goal, results: Results) -> float | None:
-    """The number that the goal bounds; None if there is none."""
+def judge(goal: Goal, results: Results) -> Verdict:
+    cells = cells_of(goal, results)
+    if PYNC.name in cells and cells[PYNC.name].failure:
+        return Verdict(None, met=False)
+    number = ratio(cells, PYNC.name, goal.beside.name) if goal.beside else own_number(cells)
+    if number is None:
+        return Verdict(None, met=None)
+    enough = number >= goal.bound if goal.table.more_is_better else number <= goal.bound
+    return Verdict(number, enough)
+
+
+def cells_of(goal: Goal, results: Results) -> dict[str, Measured]:
     for row, cells in results.items():
-        if (row.table, row.label) == (goal.table, goal.label) and PYNC.name in cells:
-            if goal.beside:
-                return ratio(cells, PYNC.name, goal.beside.name)
-            return cells[PYNC.name].median
-    return None
+        if (row.table, row.label) == (goal.table, goal.label):
+            return cells
+    return {}
+
+
+def own_number(cells: dict[str, Measured]) -> float | None:
+    return cells[PYNC.name].median if PYNC.name in cells else None

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.goals import Goal, judge
+from benchmarks.goals import GOALS, judge
 from benchmarks.netcats import PYNC, ROOMY_SOCAT, Netcat
 from benchmarks.trials import Measured, Results, Row, Table, ratio
 
@@ -19,7 +19,7 @@ def report(results: Results, netcats: Sequence[Netcat], remarks: Sequence[str]) 
     lines += [f"- {remark}" for remark in remarks]
     for table in tables(results):
         lines += section(table, results)
-    return "\n".join([*lines, *goals(judge(results)), ""])
+    return "\n".join([*lines, *goals(results), ""])
 
 
 def machine(netcats: Sequence[Netcat]) -> Iterator[str]:
@@ -61,16 +61,14 @@ def section(table: Table, results: Results) -> Iterator[str]:
         yield grid_row([f"{row.label}, {row.unit}", *numbers, *ratios])
 
 
-def goals(verdicts: Sequence[tuple[Goal, float | None]]) -> Iterator[str]:
+def goals(results: Results) -> Iterator[str]:
     yield from ("", "## Goals", "")
     yield from grid_head(["", "goal", "measured", ""])
-    for goal, number in verdicts:
+    words = {True: "met", False: "**not met**", None: "not measured"}
+    for goal in GOALS:
         bound = f"{'at least' if goal.table.more_is_better else 'at most'} {goal.bound:g}"
-        yield grid_row([goal.what, bound, shown(number), verdict(goal.met_by(number))])
-
-
-def verdict(met: bool | None) -> str:
-    return {True: "met", False: "**not met**", None: "not measured"}[met]
+        verdict = judge(goal, results)
+        yield grid_row([goal.what, bound, shown(verdict.measured), words[verdict.met]])
 
 
 def grid_head(cells: Sequence[str]) -> Iterator[str]:
