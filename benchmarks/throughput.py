@@ -11,6 +11,7 @@ that differs only in where its output went was compared byte by byte.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -149,7 +150,8 @@ def into_comparison(original: Path) -> Iterator[int]:
 @contextmanager
 def into_file(original: Path) -> Iterator[int]:
     copy = original.with_name("copy")
-    with copy.open("wb") as file:
+    shutil.copyfile(original, copy)
+    with copy.open("wb") as file:  # so all write to memory that has just become free
         yield file.fileno()
     with Process(["cmp", "--silent", str(copy), str(original)]) as comparison:
         settle(comparison)

@@ -2,7 +2,8 @@
 
 A trial runs one netcat once and gives a number for each of its rows.  All
 netcats take their turns in one round before the next one begins, so that a slow
-minute of the machine is a slow minute for all.
+minute of the machine is a slow minute for all.  Each round begins with another
+one, since the first may find less in the caches.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def measure(trials: Sequence[Trial], rounds: int, patience: float) -> Results:
     for number in range(1, rounds + 1):
         for trial in trials:
             tell(f"round {number} of {rounds}: {trial.rows[0].label}")
-            runner.run(trial)
+            runner.run(trial, first=number % len(trial.netcats))
     return runner.results
 
 
@@ -109,8 +110,9 @@ class Runner:
             for netcat in trial.netcats:
                 self._attempt(trial, netcat, trial.check)
 
-    def run(self, trial: Trial) -> None:
-        for netcat in [*trial.netcats] * trial.repeats:
+    def run(self, trial: Trial, first: int) -> None:
+        order = [*trial.netcats[first:], *trial.netcats[:first]]
+        for netcat in order * trial.repeats:
             numbers = self._attempt(trial, netcat, trial.run)
             for row, number in zip(trial.rows, numbers, strict=False):
                 self.results[row][netcat.name].numbers.append(number)
