@@ -1,0 +1,115 @@
+"""The netcats that are compared, and how each is called."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = "127.0.0.1"
+
+
+class Netcat(NamedTuple):
+    """A program, and what to say to a listener and to a client for each use of it.
+
+    {place} is a port of this machine, or the path of a socket.  A use that is not
+    there is one that the program cannot be put to.
+    """
+
+    name: str
+    program: tuple[str, ...]
+    uses: dict[str, tuple[str, str]]
+    version: str = "--version"
+
+    def listener(self, use: str, place: str) -> list[str]:
+        return self._command(self.uses[use][0], place)
+
+    def client(self, use: str, place: str) -> list[str]:
+        return self._command(self.uses[use][1], place)
+
+    def _command(self, arguments: str, place: str) -> list[str]:
+        return [*self.program, *(word.format(place=place) for word in arguments.split())]
+
+    def tell_version(self) -> str:
+        """What it calls itself, in a word."""
+        command = [*self.program, self.version]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        found = re.search(r"\d+\.\d[^\s)]*", told.stdout + told.stderr)
+        return found[0] if found else "?"
+
+
+def installed_pync() -> tuple[str, ...]:
+    """The script that was installed with this Python, or else the module."""
+    script = Path(sys.executable).with_name("pync")
+    return (str(script),) if script.exists() else (sys.executable, "-m", "pync")
+
+
+PYNC = Netcat(
+    "pync",
+    installed_pync(),
+    {
+        "one way": ("-dln 127.0.0.1 {place}", "-n 127.0.0.1 {place}"),
+        "both ways": ("-ln 127.0.0.1 {place}", "-n 127.0.0.1 {place}"),
+        "unix": ("-dlU {place}", "-U {place}"),
+        "datagrams": ("-duln 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
+        "many": ("-dlkn 127.0.0.1 {place}", ""),
+        "probe": ("", "-zn 127.0.0.1 {place}"),
+    },
+)
+OPENBSD = Netcat(
+    "nc.openbsd",
+    ("nc.openbsd",),
+    {
+        "one way": ("-dlnN 127.0.0.1 {place}", "-nN 127.0.0.1 {place}"),
+        "both ways": ("-lnN 127.0.0.1 {place}", "-nN 127.0.0.1 {place}"),
+        "unix": ("-dlNU {place}", "-NU {place}"),
+        "datagrams": ("-duln 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
+        "probe": ("", "-zn 127.0.0.1 {place}"),
+    },
+    version="-h",
+)
+NCAT = Netcat(
+    "ncat",
+    ("ncat",),
+    {
+        "one way": ("-ln --recv-only 127.0.0.1 {place}", "-n --send-only 127.0.0.1 {place}"),
+        "both ways": ("-ln 127.0.0.1 {place}", "-n 127.0.0.1 {place}"),
+        "unix": ("-lU --recv-only {place}", "-U --send-only {place}"),
+        "datagrams": ("-uln --recv-only 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
+        "many": ("-lkn --recv-only -m 1000 127.0.0.1 {place}", ""),
+        "probe": ("", "-zn 127.0.0.1 {place}"),
+    },
+)
+SOCAT = Netcat(
+    "socat",
+    ("socat",),
+    {
+        "one way": ("-u TCP-LISTEN:{place},bind=127.0.0.1 -", "-u - TCP:127.0.0.1:{place}"),
+        "both ways": ("-t 60 TCP-LISTEN:{place},bind=127.0.0.1 -", "-t 60 - TCP:127.0.0.1:{place}"),
+        "unix": ("-u UNIX-LISTEN:{place} -", "-u - UNIX-CONNECT:{place}"),
+        "datagrams": ("-u UDP-RECV:{place},bind=127.0.0.1 -", "-u - UDP-SENDTO:127.0.0.1:{place}"),
+    },
+    version="-V",
+)
+# Its buffer is no matter with datagrams, which come one by one.
+ROOMY_SOCAT = Netcat(
+    "socat -b 262144",
+    ("socat", "-b", "262144"),
+    {use: said for use, said in SOCAT.uses.items() if use != "datagrams"},
+)
+# What a start costs at the least, with the Python that pync runs on.
+CONNECT = "import selectors, socket, sys; socket.create_connection(sys.argv[1:]).close()"
+BARE_PYTHON = Netcat(
+    "bare python", (sys.executable, "-c", CONNECT), {"probe": ("", "127.0.0.1 {place}")}
+)
+
+NETCATS = (PYNC, OPENBSD, NCAT, SOCAT, ROOMY_SOCAT)
+
+
+def split_by_presence() -> tuple[list[Netcat], list[Netcat]]:
+    """Those that are installed here, and those that are not."""
+    present = [netcat for netcat in NETCATS if shutil.which(netcat.program[0])]
+    return present, [netcat for netcat in NETCATS if netcat not in present]
