@@ -12,15 +12,13 @@ from pync.transports.descriptors import grow_pipe, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from mmap import mmap
 
-WINDOW = 4 << 20  # bytes of a file mapped at a time: they count as our memory
 PIECE = 1 << 20  # bytes that the kernel moves at a time
 SHORT = 16 << 10  # bytes; after so few there is probably nothing more for now
 
 # What the kernel says of descriptors that it cannot move bytes between in this way.
 REFUSALS = {
-    errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ENODEV, errno.EFAULT,
+    errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM,
 }  # fmt: skip
 
 
@@ -140,61 +138,25 @@ class Conduit(Bypass):
         self._pipe = None
 
 
-class Mapped(Bypass):
-    """From a regular file to a socket, a window of the file after the other.
-
-    The file's offset follows what has been sent, so that Copy can go on from there
-    at any time: at the end, since the file may have grown, and where it was cut.
-    """
-
-    def __init__(self, source: Source, sink: Sink) -> None:
-        super().__init__(source, sink)
-        self._at = os.lseek(self._from, 0, os.SEEK_CUR)
-        self._window: mmap | None = None
-        self._start = 0  # where in the file the window begins
+class SendFile(Bypass):
+    """From a regular file to a socket.  The file's own offset tells how far it has been sent."""
 
     @classmethod
     def accepts(cls, source: Source, sink: Sink) -> bool:
-        return is_file(source.raw_fd) and is_socket(sink.raw_fd)
+        return can_splice(source, sink) and is_file(source.raw_fd) and is_socket(sink.raw_fd)
 
     def move(self) -> int:
-        size = os.fstat(self._from).st_size
-        if self._at >= size:
-            raise GiveUp
-        window = self._window
-        if window is None or self._at == self._start + len(window):
-            window = self._map(size)
-        first = self._at - self._start
-        piece = memoryview(window)[first : min(first + PIECE, size - self._start)]
-        self.stuck = True
         try:
-            moved = os.write(self._to, piece)
+            moved = os.sendfile(self._to, self._from, None, PIECE)
         except BlockingIOError:
+            self.stuck = True
             raise self._full from None
         except OSError as error:
             raise meaning(error, self._sink) from None
-        finally:
-            piece.release()
         self.stuck = False
-        self._at = os.lseek(self._from, self._at + moved, os.SEEK_SET)
+        if not moved:
+            raise EndOfStream
         return moved
-
-    def _map(self, size: int) -> mmap:
-        from mmap import ACCESS_READ, ALLOCATIONGRANULARITY, mmap
-
-        self.close()
-        self._start = self._at - self._at % ALLOCATIONGRANULARITY
-        length = min(WINDOW, size - self._start)
-        try:
-            self._window = mmap(self._from, length, access=ACCESS_READ, offset=self._start)
-        except (OSError, ValueError):  # it cannot be mapped, or has just been cut
-            raise GiveUp from None
-        return self._window
-
-    def close(self) -> None:
-        if self._window:
-            self._window.close()
-        self._window = None
 
 
 def meaning(

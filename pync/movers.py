@@ -4,31 +4,25 @@ Theory.  Copy works between any two ends: it reads a piece into memory, and
 writes it.  Where both ends are descriptors whose bytes are the stream's bytes
 (raw_fd), the kernel can do with fewer copies:
 
-    Mapped    a file to a socket: the file's pages, mapped into memory, are sent
-    Splice    a pipe to a socket, a socket to a pipe: pages change hands
+    SendFile  a file to a socket
+    Splice    a pipe to a socket, a socket to a pipe
     Conduit   a socket to a file, a device, a socket: Splice through a pipe of ours
 
 A flow takes the first mover of MOVERS that accepts its two ends.  What the
-kernel refuses at the first try or at any later one (another file system, a file
-opened for append, one that was cut short) ends in GiveUp, and the flow goes on
-with Copy and what the mover had taken and not passed on; so no byte is lost or
-moved twice.
+kernel refuses, at the first try or at any later one (an odd file system, a file
+opened for append), ends in GiveUp, and the flow goes on with Copy and what the
+mover had taken and not passed on; so no byte is lost or moved twice.
 
 Copy holds at most one piece and reads nothing while it holds one, Conduit reads
 nothing while there is something in its pipe, and the others take from the
 source only what the sink takes; that is all the backpressure there is.
-
-The other choices are here because they were slower: sendfile gives a reader
-pages of 4 KiB to copy from, where a send copies into pieces of 32 KiB, and so
-wins only where nobody reads the bytes; larger windows and mapping them with
-MAP_POPULATE cost memory and gain nothing.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from pync.bypass import Conduit, Mapped, Splice
+from pync.bypass import Conduit, SendFile, Splice
 from pync.errors import PyncError
 from pync.stream import CHUNK, ROOM, EndOfStream, Sink, Source, WouldBlock
 
@@ -124,11 +118,11 @@ class Copy:
         pass
 
 
-MOVERS: list[type[Mapped | Splice | Conduit | Copy]] = [Mapped, Splice, Conduit, Copy]
+MOVERS: list[type[SendFile | Splice | Conduit | Copy]] = [SendFile, Splice, Conduit, Copy]
 
 
 def forbid(names: str) -> None:
-    """Do without these movers, named as in "splice mapped"; Copy is always there."""
+    """Do without these movers, named as in "splice sendfile"; Copy is always there."""
     unwanted = names.lower().split()
     MOVERS[:-1] = [mover for mover in MOVERS[:-1] if mover.__name__.lower() not in unwanted]
 

@@ -38,4 +38,4 @@ def _no_descriptor_left() -> Iterator[None]:
 def _each_mover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests whose outcome must not depend on how the bytes are moved."""
     if request.param == "copying alone":
-        monkeypatch.setenv("PYNC_FORBID", "mapped splice conduit")
+        monkeypatch.setenv("PYNC_FORBID", "sendfile splice conduit")
