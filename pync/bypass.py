@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PIECE = 1 << 20  # bytes that the kernel moves at a time
+NO_WAIT = getattr(os, "SPLICE_F_NONBLOCK", 0)
 SHORT = 16 << 10  # bytes; after so few there is probably nothing more for now
 
 # What the kernel says of descriptors that it cannot move bytes between in this way.
@@ -45,11 +46,6 @@ class Bypass:
         self._full = WouldBlock(self._to, WRITE)
         self._dry = False  # a short piece has said that there is no more for now
 
-    def _wait_if_dry(self) -> None:
-        if self._dry:
-            self._dry = False
-            raise self._empty
-
     def close(self) -> None:
         pass
 
@@ -65,9 +61,11 @@ class Splice(Bypass):
         return can_splice(source, sink) and (is_pipe(source.raw_fd) or is_pipe(sink.raw_fd))
 
     def move(self) -> int:
-        self._wait_if_dry()
+        if self._dry:
+            self._dry = False
+            raise self._empty
         try:
-            moved = os.splice(self._from, self._to, PIECE, flags=os.SPLICE_F_NONBLOCK)
+            moved = os.splice(self._from, self._to, PIECE, flags=NO_WAIT)
         except BlockingIOError:
             self.stuck = readable(self._from)
             raise (self._full if self.stuck else self._empty) from None
@@ -102,7 +100,7 @@ class Conduit(Bypass):
             self.held = self._fill(into)
         self.stuck = True
         try:
-            moved = os.splice(out, self._to, self.held, flags=os.SPLICE_F_NONBLOCK)
+            moved = os.splice(out, self._to, self.held, flags=NO_WAIT)
         except BlockingIOError:
             raise self._full from None
         except OSError as error:
@@ -120,9 +118,11 @@ class Conduit(Bypass):
         return self._pipe
 
     def _fill(self, into: int) -> int:
-        self._wait_if_dry()
+        if self._dry:
+            self._dry = False
+            raise self._empty
         try:
-            count = os.splice(self._from, into, PIECE, flags=os.SPLICE_F_NONBLOCK)
+            count = os.splice(self._from, into, PIECE, flags=NO_WAIT)
         except BlockingIOError:
             raise self._empty from None
         except OSError as error:

@@ -115,7 +115,8 @@ class Loop:
             try:
                 again = task.advance()
             except WouldBlock as blocked:
-                self._suspend(task, blocked)
+                if task in self._tasks:
+                    self._suspend(task, blocked)
             else:
                 if again:
                     self._ready.append(task)
@@ -123,8 +124,6 @@ class Loop:
                     self._tasks.discard(task)
 
     def _suspend(self, task: Task, blocked: WouldBlock) -> None:
-        if task not in self._tasks:
-            return
         blocked.__traceback__ = None
         self._waiting[task] = blocked
         if blocked.fd is not None:
@@ -190,7 +189,8 @@ class Loop:
             wanted = (READ if reader else 0) | (WRITE if writer else 0)
             if events & ~wanted:
                 self._drop_interest(key.fd, registration, events & ~wanted)
-        self._wake_those_whose_time_has_come()
+        if self._times:
+            self._wake_those_whose_time_has_come()
 
     def _drop_interest(self, fd: int, registration: Registration, unwanted: int) -> None:
         if self._registrations.get(fd) is registration:
@@ -205,7 +205,7 @@ class Loop:
         return max(0.0, self._times[0][0] - self.clock()) if self._times else None
 
     def _wake_those_whose_time_has_come(self) -> None:
-        now = self.clock() if self._times else 0.0
+        now = self.clock()
         while self._times and self._times[0][0] <= now:
             _, _, task, blocked = heapq.heappop(self._times)
             if self._is_due(task, blocked):
