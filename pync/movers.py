@@ -26,7 +26,7 @@ from pync.bypass import Conduit, SendFile, Splice
 from pync.errors import PyncError
 from pync.stream import CHUNK, ROOM, EndOfStream, Sink, Source, WouldBlock
 
-PACKETS = 64  # that are written together at the most
+PACKETS = 16  # that are written together at the most: with more, whoever reads them waits
 
 
 class Mover(Protocol):

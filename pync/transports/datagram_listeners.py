@@ -12,6 +12,7 @@ from pync.transports.datagrams import (
     AddressedSink,
     DatagramEndpoint,
     DatagramSink,
+    DatagramSource,
     Unanswerable,
     receive,
 )
@@ -34,20 +35,31 @@ class DatagramListener(BoundListener):
         self._name = name
 
 
-class FirstPeerSource(Source):
-    """Datagrams from the first peer that sent one; those of others are passed over."""
+class FirstPeerSource(DatagramSource):
+    """Datagrams from the first peer that sent one; those of others are passed over.
 
-    framed = True
+    connected: the kernel keeps others out from now on, so that only what waited
+    already has to be looked at.
+    """
 
-    def __init__(self, sock: socket.socket, address: Address) -> None:
-        self._sock = sock
+    def __init__(
+        self, sock: socket.socket, peer: Peer, address: Address, *, connected: bool
+    ) -> None:
+        super().__init__(sock, peer, forgiving=True)
         self._address = address
+        self._connected = connected
+        self._mixed = True  # others' may be among what waits
 
     def read_into(self, buffer: memoryview) -> int:
-        while True:
-            count, sender = receive(self._sock, buffer)
+        while self._mixed:
+            try:
+                count, sender = receive(self._sock, buffer)
+            except WouldBlock:
+                self._mixed = not self._connected
+                raise
             if sender == self._address:
                 return count
+        return super().read_into(buffer)
 
 
 class FirstPeerListener(DatagramListener):
@@ -61,20 +73,23 @@ class FirstPeerListener(DatagramListener):
 
     def accept(self) -> Endpoint:
         _, address = receive(self._sock, flags=socket.MSG_PEEK)
-        peer = self._name(address)
-        source = FirstPeerSource(self._sock, address)
-        sink = self._answer(address, peer)
         self._given = True
+        peer = self._name(address)
+        why_not = self._connect(address, peer)
+        source = FirstPeerSource(self._sock, peer, address, connected=not why_not)
+        answers = DatagramSink(self._sock, peer, forgiving=True)
+        sink = Unanswerable(why_not) if why_not else answers
         return DatagramEndpoint(self._sock, source, sink, peer, self._clean_up)
 
-    def _answer(self, address: Address, peer: Peer) -> Sink:
+    def _connect(self, address: Address, peer: Peer) -> str:
+        """Connect the socket to its one peer; the reason if that cannot be."""
         if not address:
-            return Unanswerable(NO_ADDRESS)
+            return NO_ADDRESS
         try:
             self._sock.connect(address)
         except OSError as error:
-            return Unanswerable(f"cannot answer {peer}: {reason(error)}")
-        return DatagramSink(self._sock, peer, forgiving=True)
+            return f"cannot answer {peer}: {reason(error)}"
+        return ""
 
     def close(self) -> None:
         if not self._given:

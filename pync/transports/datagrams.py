@@ -32,21 +32,27 @@ NO_BUFFER = {errno.ENOBUFS, errno.ENOMEM}
 
 
 class DatagramSource(Source):
-    """Datagrams on a connected socket."""
+    """Datagrams on a connected socket.
+
+    forgiving: what the peer's machine sent back for an earlier one does not end a listener.
+    """
 
     framed = True
 
-    def __init__(self, sock: socket.socket, peer: Peer) -> None:
+    def __init__(self, sock: socket.socket, peer: Peer, *, forgiving: bool = False) -> None:
         self._sock = sock
         self._peer = peer
+        self._forgiving = forgiving
 
     def read_into(self, buffer: memoryview) -> int:
-        try:
-            return self._sock.recv_into(buffer)
-        except BlockingIOError:
-            raise WouldBlock(self._sock.fileno(), READ) from None
-        except OSError as error:
-            raise lost(self._peer, error) from None
+        while True:
+            try:
+                return self._sock.recv_into(buffer)
+            except BlockingIOError:
+                raise WouldBlock(self._sock.fileno(), READ) from None
+            except OSError as error:
+                if not (self._forgiving and error.errno in REFUSALS):
+                    raise lost(self._peer, error) from None
 
 
 class DatagramSink(Sink):
