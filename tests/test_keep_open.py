@@ -113,6 +113,15 @@ def test_without_descriptors_it_waits_for_one_in_peace() -> None:
         assert server.text().count("pync: ") == 1
 
 
+def test_it_takes_all_the_descriptors_that_it_may_have() -> None:
+    few_at_first = 'ulimit -Sn 16; exec "$@"'
+    with start("-klv", HERE, "0", shell=few_at_first, stdin=NULL) as server, ExitStack() as stack:
+        for number, client in enumerate(connected(stack, server, 30)):
+            client.sendall(b"client %02d\n" % number)
+        assert hears(server, [b"client %02d\n" % number for number in range(30)])
+        assert "pync: " not in server.text()
+
+
 # A crowd.
 
 
