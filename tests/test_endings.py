@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from harness import PATIENCE, PIPE
 from plain_peer import (
+    LITTLE,
     ROLES,
     complaints,
     drain,
@@ -292,7 +293,7 @@ def test_a_reset_while_receiving_keeps_what_was_received(role: str, at: str) -> 
 def test_a_reset_while_sending_says_how_much_was_lost(role: str, tmp_path: Path) -> None:
     with (
         a_stdin("file", bytes(8 << 20), tmp_path) as stdin,
-        joined(role, **stdin.how) as (pync, peer),
+        joined(role, receive_buffer=LITTLE, **stdin.how) as (pync, peer),
     ):
         assert peer.recv(1000)
         reset(peer)
