@@ -17,7 +17,7 @@ from benchmarks.trials import Row, Table, Tools, Trial
 TABLE = Table(
     "Round trip",
     more_is_better=False,
-    remark="Through a client to a listener, and back; each has a core of its own.",
+    remark="Through a client to a listener, and back. The driver shares the client's core.",
 )
 USE = "both ways"
 MESSAGE = bytes(range(64))

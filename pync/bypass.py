@@ -7,8 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
-from pync.transports.descriptors import grow_pipe, readable
+from pync.stream import READ, WRITE, Sink, Source, WouldBlock
+from pync.transports.descriptors import PIPE_USUAL, grow_pipe, readable, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,14 +17,18 @@ PIECE = 1 << 20  # bytes that the kernel moves at a time
 NO_WAIT = getattr(os, "SPLICE_F_NONBLOCK", 0)
 SHORT = 16 << 10  # bytes; after so few there is probably nothing more for now
 
-# What the kernel says of descriptors that it cannot move bytes between in this way.
+# What the kernel says of descriptors that it cannot move bytes between in this way, and
+# what it may say of either of them, which is told apart by reading and writing.
 REFUSALS = {
-    errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM,
+    errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.EIO,
 }  # fmt: skip
 
 
 class GiveUp(Exception):
-    """This way does not work here.  held: bytes taken from the source and not passed on."""
+    """Copy is to go on: this way does not work here, or what it met may be the end.
+
+    held: bytes taken from the source and not passed on.
+    """
 
     def __init__(self, held: bytes = b"") -> None:
         super().__init__()
@@ -32,7 +36,13 @@ class GiveUp(Exception):
 
 
 class Bypass:
-    """What the movers share that leave the bytes to the kernel: the descriptors at both ends."""
+    """What the movers share that leave the bytes to the kernel.
+
+    What the kernel says is not always the whole truth: splice from a socket stops at
+    a byte that was sent as urgent, where reading goes on, and a pipe that no writer
+    has opened yet looks like one that all have left.  So where nothing moved, and
+    nothing explains it, Copy has a look.
+    """
 
     held = 0
     stuck = False
@@ -45,6 +55,17 @@ class Bypass:
         self._empty = WouldBlock(self._from, READ)
         self._full = WouldBlock(self._to, WRITE)
         self._dry = False  # a short piece has said that there is no more for now
+        self._puzzled = False  # nothing moved although something could
+
+    def _wait(self, full: bool) -> Exception:
+        """What to raise where splice would block.  full: the sink may be why."""
+        self.stuck = readable(self._from)
+        if not self.stuck:
+            return self._empty
+        if full:
+            return self._full
+        self._puzzled, before = True, self._puzzled  # once it may have come only just now
+        return GiveUp() if before else self._empty
 
     def close(self) -> None:
         pass
@@ -53,8 +74,10 @@ class Bypass:
 class Splice(Bypass):
     """From a pipe or into one.  What the sink does not take stays where it is.
 
-    splice says that it would block, and not at which end; the source knows.
+    splice says that it would block, and not at which end; poll knows.
     """
+
+    _grown = False
 
     @classmethod
     def accepts(cls, source: Source, sink: Sink) -> bool:
@@ -67,15 +90,22 @@ class Splice(Bypass):
         try:
             moved = os.splice(self._from, self._to, PIECE, flags=NO_WAIT)
         except BlockingIOError:
-            self.stuck = readable(self._from)
-            raise (self._full if self.stuck else self._empty) from None
+            raise self._wait(full=not writable(self._to)) from None
         except OSError as error:
             raise meaning(error, self._to_blame(error)) from None
-        self.stuck = False
         if not moved:
-            raise EndOfStream
+            raise GiveUp
+        self.stuck = self._puzzled = False
         self._dry = moved < SHORT
+        if moved >= PIPE_USUAL and not self._grown:
+            self._grow()
         return moved
+
+    def _grow(self) -> None:
+        """So much at once is no conversation: let the pipes hold more."""
+        self._grown = True
+        for fd in filter(is_pipe, (self._from, self._to)):
+            grow_pipe(fd)
 
     def _to_blame(self, error: OSError) -> Source | Sink:
         """A pipe breaks at its other end alone, so it is the socket unless nobody reads."""
@@ -84,7 +114,11 @@ class Splice(Bypass):
 
 
 class Conduit(Bypass):
-    """From a socket to anything but a pipe, through a pipe of ours.  held: what is in that."""
+    """From a socket to a device or a socket, through a pipe of ours.  held: what is in that.
+
+    Not to a file: splice and those who share the file's offset with us, as in
+    `{ make & pync -l 2389; } > log`, would write over each other's bytes.
+    """
 
     def __init__(self, source: Source, sink: Sink) -> None:
         super().__init__(source, sink)
@@ -92,7 +126,8 @@ class Conduit(Bypass):
 
     @classmethod
     def accepts(cls, source: Source, sink: Sink) -> bool:
-        return can_splice(source, sink) and is_socket(source.raw_fd)
+        suits = is_socket(source.raw_fd) and (is_socket(sink.raw_fd) or is_device(sink.raw_fd))
+        return can_splice(source, sink) and suits
 
     def move(self) -> int:
         out, into = self._pipe or self._open()
@@ -124,11 +159,12 @@ class Conduit(Bypass):
         try:
             count = os.splice(self._from, into, PIECE, flags=NO_WAIT)
         except BlockingIOError:
-            raise self._empty from None
+            raise self._wait(full=False) from None
         except OSError as error:
             raise meaning(error, self._source) from None
         if not count:
-            raise EndOfStream
+            raise GiveUp
+        self._puzzled = False
         self._dry = count < SHORT
         return count
 
@@ -155,7 +191,7 @@ class SendFile(Bypass):
             raise meaning(error, self._sink) from None
         self.stuck = False
         if not moved:
-            raise EndOfStream
+            raise GiveUp
         return moved
 
 
@@ -168,6 +204,10 @@ def meaning(
 
 def is_file(fd: int | None) -> bool:
     return fd is not None and stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def is_device(fd: int | None) -> bool:
+    return fd is not None and stat.S_ISCHR(os.fstat(fd).st_mode)
 
 
 def is_pipe(fd: int | None) -> bool:

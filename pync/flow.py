@@ -8,7 +8,7 @@ from contextlib import suppress
 from pync.bypass import GiveUp
 from pync.errors import PyncError
 from pync.movers import Copy, Mover, choose_mover
-from pync.stream import NEVER, Condition, EndOfStream, Sink, Source
+from pync.stream import NEVER, Condition, EndOfStream, Sink, Source, WouldBlock
 
 BUDGET = 8  # pieces moved before others get their turn
 
@@ -85,8 +85,9 @@ class Flow:
         try:
             for _ in range(BUDGET):
                 if self._stopping and not self.held:
-                    self._end_unless_stuck()
-                self.moved += self._mover.move()
+                    self._take_what_is_stuck()
+                else:
+                    self.moved += self._mover.move()
                 self.moved_at = self._clock()
         except GiveUp as refused:
             self._copy_from_here(refused.held)
@@ -96,11 +97,20 @@ class Flow:
             return False
         return True
 
-    def _end_unless_stuck(self) -> None:
-        """Of what waits for the sink, a piece counts as held, also where none has been taken."""
+    def _take_what_is_stuck(self) -> None:
+        """What waits for the sink counts as held, a piece of it, also where none has been taken.
+
+        Raises EndOfStream where there is nothing.
+        """
         if not self._mover.stuck:
             raise EndOfStream
         self._copy_from_here()
+        try:
+            self.moved += self._mover.move()
+        except WouldBlock:
+            if not self.held:  # somebody else has taken it
+                raise EndOfStream from None
+            raise
 
     def _copy_from_here(self, held: bytes = b"") -> None:
         self._mover.close()

@@ -209,6 +209,7 @@ class SharedSink(Sink):
     def __init__(self, output: SharedOutput) -> None:
         self._output = output
         self.limit = output.sink.limit
+        self.framed = output.sink.framed
 
     def write(self, data: bytes | memoryview) -> int:
         output = self._output

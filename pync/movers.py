@@ -6,12 +6,13 @@ writes it.  Where both ends are descriptors whose bytes are the stream's bytes
 
     SendFile  a file to a socket
     Splice    a pipe to a socket, a socket to a pipe
-    Conduit   a socket to a file, a device, a socket: Splice through a pipe of ours
+    Conduit   a socket to a device or a socket: Splice through a pipe of ours
 
 A flow takes the first mover of MOVERS that accepts its two ends.  What the
-kernel refuses, at the first try or at any later one (an odd file system, a file
-opened for append), ends in GiveUp, and the flow goes on with Copy and what the
-mover had taken and not passed on; so no byte is lost or moved twice.
+kernel refuses, at the first try or at any later one, and what may be the end,
+is met with GiveUp, and the flow goes on with Copy and what the mover had taken
+and not passed on; so no byte is lost or moved twice, and only Copy says where a
+source ends.
 
 Copy holds at most one piece and reads nothing while it holds one, Conduit reads
 nothing while there is something in its pipe, and the others take from the
@@ -75,7 +76,7 @@ class Copy:
 
     @property
     def stuck(self) -> bool:
-        return self._piece is not None
+        return self.held > 0
 
     def move(self) -> int:
         piece = self._piece
@@ -106,7 +107,9 @@ class Copy:
                 if count >= CHUNK:
                     break
                 count += self._source.read_into(self._room[count:])
-        except (WouldBlock, EndOfStream, PyncError) as instead:
+        except WouldBlock:
+            pass  # it is asked again: what it waited for may have come meanwhile
+        except (EndOfStream, PyncError) as instead:
             self._instead = instead
         return count
 

@@ -14,6 +14,7 @@ class Limit(Source):
     def __init__(self, source: Source, count: int) -> None:
         self._source = source
         self._left = count
+        self.framed = source.framed
 
     @property
     def backlog(self) -> int:
@@ -67,18 +68,27 @@ class Translator(Protocol):
 
 
 class Translated(Source):
-    """Gives what `translator` makes of the source, one read for one read."""
+    """Gives what `translator` makes of the source, one read for one read.
+
+    What that is more than was asked for comes with the next read.
+    """
 
     def __init__(self, source: Source, translator: Translator) -> None:
         self._source = source
         self._translator = translator
+        self._held = b""
         self._finished = False
 
     @property
     def backlog(self) -> int:
-        return self._source.backlog
+        return len(self._held) + self._source.backlog
 
     def read(self, limit: int) -> bytes:
+        data = self._held or self._translate(limit)
+        self._held = data[limit:]
+        return data[:limit]
+
+    def _translate(self, limit: int) -> bytes:
         if self._finished:
             raise EndOfStream
         try:

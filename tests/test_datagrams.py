@@ -283,3 +283,16 @@ def test_a_large_stdin_becomes_datagrams_none_too_large() -> None:
             introduce(server, one, two)
             with Program("cat", stdin=data, stdout=server.process.stdin):
                 assert gathered([one, two], len(data)) == [data, data]
+
+
+def test_a_message_on_stdin_that_no_datagram_can_carry_is_an_error() -> None:
+    """It is not cut to what one can carry."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.bind((HERE, 0))
+        ours.send(bytes(70_000))
+        with start("-u", HERE, str(peer.getsockname()[1]), stdin=theirs.fileno()) as pync:
+            theirs.close()
+            result = pync.finish()
+            assert result.status == 1
+            assert "70000 bytes not delivered" in result.err

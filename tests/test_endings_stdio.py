@@ -332,3 +332,55 @@ def brought_about(
         brought(pync, peer)
         assert not ended_within(pync, 0.1)
         yield pync
+
+
+# Descriptors that are not what they should be: the fault is ours, whoever notices it.
+
+
+def opened_for_writing(tmp_path: Path) -> int:
+    return os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+
+
+def a_file_that_cannot_be_read(tmp_path: Path) -> int:
+    return os.open("/proc/self/mem", os.O_RDONLY)  # nothing is mapped at its beginning: EIO
+
+
+@pytest.mark.parametrize("make", [opened_for_writing, a_file_that_cannot_be_read])
+def test_a_stdin_that_cannot_be_read_is_no_failure_of_the_network(
+    make: Callable[[Path], int], tmp_path: Path
+) -> None:
+    with os.fdopen(make(tmp_path)) as stdin, joined("connects", stdin=stdin) as (pync, _):
+        result = pync.finish()
+        assert result.status == 2
+        assert "cannot read standard input" in result.err
+
+
+def test_a_stdout_that_cannot_be_written_is_no_failure_of_the_network() -> None:
+    reader, writer = a_pair("pipe")
+    with reader, writer, joined("connects", stdin=NULL, stdout=reader) as (pync, peer):
+        peer.sendall(b"something")
+        result = pync.finish()
+        assert result.status == 2
+        assert "cannot write standard output" in result.err
+
+
+# A file that others write to, or read from, through the same descriptor.
+
+
+def test_what_others_write_to_the_same_open_file_is_not_overwritten(tmp_path: Path) -> None:
+    size = 16 << 20
+    log = tmp_path / "log"
+    with log.open("wb") as shared, ExitStack() as resources:
+        receivers = [
+            resources.enter_context(joined("listens", stdin=NULL, stdout=shared))
+            for _ in range(2)
+        ]
+        with ThreadPoolExecutor() as pool:
+            letters = (b"A", b"B")
+            for (_, peer), letter in zip(receivers, letters, strict=True):
+                pool.submit(peer.sendall, letter * size)
+        for pync, peer in receivers:
+            peer.shutdown(socket.SHUT_WR)
+            assert pync.finish().status == 0
+    written = log.read_bytes()
+    assert [written.count(letter) for letter in letters] == [size, size]

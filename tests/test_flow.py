@@ -14,6 +14,7 @@ from pync.stream import Condition, EndOfStream, Sink, Source, WouldBlock
 from pync.taps import Limit, Pace, Translated
 from pync.transports.memory import Discard, Given, MemoryPipe
 from pync.wire.crlf import Crlf
+from pync.wire.safe_text import SafeText
 
 
 class Record(Sink):
@@ -207,6 +208,16 @@ def test_a_translation_that_grows_keeps_within_the_limit() -> None:
     sink.limit = 10
     move((Translated(Lines(), Crlf()), sink))
     assert max(map(len, sink.writes)) == 10
+
+
+def test_a_translation_that_held_something_back_keeps_within_the_limit_too() -> None:
+    translated = Translated(Given("\u20ac".encode()[:2], b"\1" * 10), SafeText())
+    assert translated.read(100) == b""
+    given = [translated.read(8) for _ in range(6)]
+    assert translated.backlog == 0
+    assert given == [b"\\xe2\\x82", *[b"\\x01\\x01"] * 5]
+    with pytest.raises(EndOfStream):
+        translated.read(8)
 
 
 class Lines(Endless4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import socket
@@ -17,13 +18,15 @@ from test_flow import Record, flow
 
 from pync import movers
 from pync.bypass import Conduit, SendFile, Splice
-from pync.errors import ConnectionLost
+from pync.errors import ConnectionLost, LocalError
 from pync.flow import Flow
 from pync.movers import Copy, choose_mover
-from pync.stream import EndOfStream, Peer, Sink, Source, WouldBlock
+from pync.stream import Condition, EndOfStream, Peer, Sink, Source, WouldBlock
 from pync.taps import Limit
+from pync.transports.datagram_listeners import Inbox
 from pync.transports.datagrams import DatagramSink, DatagramSource
-from pync.transports.memory import Given
+from pync.transports.descriptors import readable
+from pync.transports.memory import Given, MemoryPipe
 from pync.transports.sockets import SocketSink, SocketSource
 from pync.transports.stdio import standard_input, standard_output
 from pync.transports.unix import UnixAddress
@@ -147,7 +150,7 @@ def to_datagrams(ground: Ground) -> Sink:
         (from_file, to_socket, SendFile),
         (from_pipe, to_socket, Splice),
         (from_socket, to_pipe, Splice),
-        (from_socket, to_file, Conduit),
+        (from_socket, to_file, Copy),
         (from_socket, to_null, Conduit),
         (from_socket, to_socket, Conduit),
         (from_zero, to_socket, Copy),
@@ -409,6 +412,81 @@ def test_an_empty_file_in_the_proc_file_system_is_not_empty(ground: Ground) -> N
     assert arrived.data == Path("/proc/self/cmdline").read_bytes() != b""
 
 
+# What the kernel does not say.
+
+
+@pytest.mark.parametrize("route", [through_splice_to_a_pipe, through_conduit])
+def test_a_byte_sent_as_urgent_stops_nothing(
+    ground: Ground, route: Callable[[Ground], Route]
+) -> None:
+    """splice stops there, and calls that the end once the peer has ended."""
+    way, arrived = route(ground), Record()
+    assert way.to_source
+    assert way.from_sink
+    _, entry = way.to_source
+    assert isinstance(entry, SocketSink)
+    tested = flow(way.source, way.sink)
+    entry.write(b"before ")
+    advance_until_blocked(tested)
+    with socket.socket(fileno=os.dup(entry.raw_fd or -1)) as peer:
+        peer.send(b"!", socket.MSG_OOB)
+        peer.send(b"after ")
+    for _ in range(3):
+        advance_until_blocked(tested)
+    entry.write(b"and the end")
+    move((Given(), entry), (way.source, way.sink), (way.from_sink, arrived))
+    assert arrived.data == b"before after and the end"
+
+
+def test_a_fifo_that_no_writer_has_opened_yet_is_not_at_its_end(ground: Ground) -> None:
+    path = ground.folder / "fifo"
+    os.mkfifo(path)
+    reading = FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    with reading:
+        ours, theirs = ground.sockets()
+        sending = flow(standard_input(reading.fileno()), SocketSink(ours, PEER))
+        advance_until_blocked(sending)
+        assert not sending.over
+        path.write_bytes(b"from the writer")
+        advance_until_blocked(sending)
+        assert sending.over
+        assert theirs.recv(100) == b"from the writer"
+
+
+@pytest.mark.parametrize(
+    ("made", "sent", "left"),
+    [(1 << 16, 1000, 1 << 16), (1 << 16, 1 << 17, 1 << 20), (1 << 12, 1 << 17, 1 << 12)],
+    ids=["a conversation", "a transfer", "a pipe made small"],
+)
+def test_a_pipe_grows_for_a_transfer_alone(
+    ground: Ground, made: int, sent: int, left: int
+) -> None:
+    reading, writing = ground.pipe()
+    near, far = ground.sockets()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, made)
+    move(
+        (Given(bytes(sent)), standard_output(writing.fileno())),
+        (standard_input(reading.fileno()), SocketSink(near, PEER)),
+        (SocketSource(far, PEER), Record()),
+    )
+    assert fcntl.fcntl(reading, fcntl.F_GETPIPE_SZ) == left
+
+
+def test_what_somebody_else_has_taken_is_not_waited_for_at_the_end(ground: Ground) -> None:
+    (reading, writing), (ours, _) = ground.pipe(), ground.tcp()
+    source, sink = standard_input(reading.fileno()), SocketSink(ours, PEER)
+    sending = flow(source, sink)
+    feeding = flow(Given(MUCH), standard_output(writing.fileno()))
+    advance_until_blocked(feeding, sending)
+    assert sending.stuck
+    while readable(reading.fileno()):
+        reading.read(MIB)
+    sending.stop()
+    advance_until_blocked(sending)
+    assert sending.over
+    feeding.sink.end()
+
+
 # No system call that is not needed.
 
 
@@ -451,6 +529,52 @@ def test_packets_that_are_there_are_written_together_where_there_are_none(
     theirs.send(b"more")
     advance_until_blocked(moving)
     assert sink.writes == [b"onethree", b"more"]
+
+
+def test_packets_that_come_while_the_sink_is_full_need_no_other_to_wake_them() -> None:
+    inbox, sink = Inbox(Condition()), MemoryPipe(200)
+    moving = flow(inbox, sink)
+    for packet in (b"1" * 150, b"2" * 50):
+        inbox.put(packet)
+        advance_one_until_blocked(moving)
+    assert moving.stuck
+    inbox.put(b"3" * 5)
+    assert sink.read(1000) == b"1" * 150
+    advance_one_until_blocked(moving)
+    assert [sink.read(1000), sink.read(1000)] == [b"2" * 50, b"3" * 5]
+
+
+def make_packet_pipe(ground: Ground) -> tuple[int, Callable[[], bytes]]:
+    reading, writing = os.pipe2(os.O_DIRECT)
+    ground.resources.callback(os.close, reading)
+    ground.resources.callback(os.close, writing)
+    return writing, lambda: os.read(reading, 100)
+
+
+def make_packet_socket(ground: Ground) -> tuple[int, Callable[[], bytes]]:
+    ours, theirs = ground.sockets(socket.SOCK_SEQPACKET)
+    return ours.fileno(), lambda: theirs.recv(100)
+
+
+@pytest.mark.parametrize("make", [make_packet_pipe, make_packet_socket])
+def test_packets_stay_packets_on_a_standard_output_that_has_some(
+    ground: Ground, make: Callable[[Ground], tuple[int, Callable[[], bytes]]]
+) -> None:
+    fd, read = make(ground)
+    near, far = ground.sockets(socket.SOCK_DGRAM)
+    sink = standard_output(fd)
+    for piece in (b"one", b"two"):
+        far.send(piece)
+    advance_until_blocked(flow(DatagramSource(near, PEER), sink))
+    assert [read(), read()] == [b"one", b"two"]
+    finish(sink)
+
+
+def test_a_packet_without_room_is_an_error_not_a_piece(ground: Ground) -> None:
+    ours, theirs = ground.sockets(socket.SOCK_DGRAM)
+    theirs.send(bytes(101))
+    with pytest.raises(LocalError, match="101 bytes"):
+        DatagramSource(ours, PEER).read_into(memoryview(bytearray(100)))
 
 
 @pytest.mark.parametrize("error", [None, ConnectionLost("the peer has gone")])

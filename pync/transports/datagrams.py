@@ -26,6 +26,9 @@ from pync.transports.sockets import Address, lost, reason
 LARGEST = 65507  # bytes in a UDP datagram over IPv4
 NO_BUFFER_PAUSE = 0.005  # seconds; nothing tells when the kernel has buffers again
 
+# recv(2): it gives the length that the datagram had, not what there was room for.
+TRUE_LENGTH = getattr(socket, "MSG_TRUNC", 0) if hasattr(socket, "AF_PACKET") else 0
+
 # What a peer's machine sent back for an earlier datagram.
 REFUSALS = {errno.ECONNREFUSED, errno.ECONNRESET}
 NO_BUFFER = {errno.ENOBUFS, errno.ENOMEM}
@@ -47,7 +50,7 @@ class DatagramSource(Source):
     def read_into(self, buffer: memoryview) -> int:
         while True:
             try:
-                return self._sock.recv_into(buffer)
+                return whole(self._sock.recv_into(buffer, 0, TRUE_LENGTH), buffer)
             except BlockingIOError:
                 raise WouldBlock(self._sock.fileno(), READ) from None
             except OSError as error:
@@ -160,6 +163,13 @@ def connected(
     return DatagramEndpoint(sock, source, sink, peer, clean_up)
 
 
+def whole(count: int, buffer: memoryview) -> int:
+    """The datagram's `count` bytes.  Raises LocalError if `buffer` had no room for all."""
+    if count > len(buffer):
+        raise LocalError(f"cannot receive: a datagram of {count} bytes is too long")
+    return count
+
+
 def receive(
     sock: socket.socket, buffer: memoryview = ROOM, flags: int = 0
 ) -> tuple[int, Address]:
@@ -169,7 +179,8 @@ def receive(
     """
     while True:
         try:
-            return sock.recvfrom_into(buffer, 0, flags)
+            count, sender = sock.recvfrom_into(buffer, 0, flags | TRUE_LENGTH)
+            return whole(count, buffer), sender
         except BlockingIOError:
             raise WouldBlock(sock.fileno(), READ) from None
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What can be asked of a descriptor, and done to it, whatever it is."""
+"""What can be asked of descriptors, and done to them, whatever they are."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import suppress
 try:
     import fcntl
 except ImportError:  # Windows
-    GROWS_PIPES = False
+    LINUX = False
 else:
-    GROWS_PIPES = hasattr(fcntl, "F_SETPIPE_SZ")  # on Linux
+    LINUX = hasattr(fcntl, "F_SETPIPE_SZ")
 
 # pipe(7), bytes: what a pipe holds on Linux, and what anybody may let it hold.
 PIPE_USUAL, PIPE_LARGE = 1 << 16, 1 << 20
@@ -34,16 +34,27 @@ def readable(fd: int) -> bool:
     return bool(Readiness(fd, select.POLLIN))
 
 
+def writable(fd: int) -> bool:
+    """Whether a write of a little to `fd` would not wait."""
+    return bool(Readiness(fd, select.POLLOUT))
+
+
 def grow_pipe(fd: int) -> None:
     """Let a pipe hold more, where that is allowed: fewer wake-ups for the same bytes.
 
     One that somebody has made small stays so.
     """
-    if not GROWS_PIPES:
+    if not LINUX:
         return
     with suppress(OSError):  # a user may have only so many pages in pipes
         if PIPE_USUAL <= fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < PIPE_LARGE:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_LARGE)
+
+
+def has_packets(pipe: int) -> bool:
+    """Whether each write to a pipe is a packet (pipe(2), O_DIRECT)."""
+    packets = getattr(os, "O_DIRECT", 0)
+    return bool(LINUX and fcntl.fcntl(pipe, fcntl.F_GETFL) & packets)
 
 
 def raise_limit() -> None:

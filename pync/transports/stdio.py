@@ -27,7 +27,7 @@ from typing import NoReturn
 
 from pync.errors import LocalError, OutputClosed, PyncError
 from pync.stream import READ, WRITE, EndOfStream, Sink, Source, WouldBlock
-from pync.transports.descriptors import Readiness, grow_pipe, put_null_in_place_of
+from pync.transports.descriptors import Readiness, has_packets, put_null_in_place_of
 from pync.transports.sockets import reason
 
 TERMINAL_PIECE = 256  # bytes that a terminal takes without a wait worth the name
@@ -45,8 +45,7 @@ class DescriptorSource(Source):
         self._readable = Readiness(fd, select.POLLIN)
         mode = os.fstat(fd).st_mode
         self._is_file = stat.S_ISREG(mode)
-        if stat.S_ISFIFO(mode):
-            grow_pipe(fd)
+        self.framed = stat.S_ISSOCK(mode) and has_messages(fd)
         if self._is_file or stat.S_ISFIFO(mode):
             self.raw_fd = fd  # of a quiet terminal or blocking socket, splice would wait
 
@@ -165,7 +164,7 @@ class PipeSink(ClosingSink):
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
-        grow_pipe(fd)
+        self.framed = has_packets(fd)
         self._nowait = RWF_NOWAIT is not None
 
     def _write(self, data: bytes | memoryview) -> int:
@@ -187,6 +186,7 @@ class InheritedSocketSink(ClosingSink):
         super().__init__(fd)
         self.raw_fd = None  # it may be a blocking one
         self._socket = socket.socket(fileno=os.dup(fd))
+        self.framed = has_messages(fd)
 
     def _write(self, data: bytes | memoryview) -> int:
         return self._socket.send(data, getattr(socket, "MSG_DONTWAIT", 0))
@@ -194,6 +194,12 @@ class InheritedSocketSink(ClosingSink):
     def end(self) -> None:
         self._socket.close()
         super().end()
+
+
+def has_messages(fd: int) -> bool:
+    """Whether what goes through a socket are packets."""
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        return sock.type != socket.SOCK_STREAM
 
 
 def standard_input(fd: int) -> Source:
