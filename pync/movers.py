@@ -25,8 +25,10 @@ from typing import Protocol
 
 from pync.bypass import Conduit, SendFile, Splice
 from pync.errors import PyncError
-from pync.stream import CHUNK, ROOM, EndOfStream, Sink, Source, WouldBlock
+from pync.stream import CHUNK, LARGEST_PACKET, EndOfStream, Sink, Source, WouldBlock
 
+# For all of Copy: it is free again when move returns.  A packet fits in behind others.
+BUFFER = memoryview(bytearray(CHUNK + LARGEST_PACKET))
 PACKETS = 16  # that are written together at the most: with more, whoever reads them waits
 
 
@@ -61,7 +63,7 @@ class Copy:
     def __init__(self, source: Source, sink: Sink, held: bytes = b"") -> None:
         self._source = source
         self._sink = sink
-        self._room = ROOM if source.framed else ROOM[: min(CHUNK, sink.limit)]
+        self._room = BUFFER if source.framed else BUFFER[: min(CHUNK, sink.limit)]
         self._gathers = source.framed and not sink.framed
         self._instead: Exception | None = None  # what came in the place of one more packet
         self._piece: memoryview | None = memoryview(held) if held else None
