@@ -62,8 +62,9 @@ class Flow:
         self._stopping = True
 
     def close(self) -> None:
-        """Move no more: let go of what that needed."""
+        """Move no more: let go of what that needed, and of whoever was to hear of the end."""
         self._mover.close()
+        self._end = self.sink.end
 
     def advance(self) -> bool:
         try:

@@ -7,9 +7,9 @@ watch for signals are all tasks, and the loop knows nothing else of them.
 
 A task is in exactly one place: in the queue of those that can run, or in the
 table of those that wait, with the WouldBlock that says for what (a descriptor, a
-time, a condition, whichever comes first).  Once it waits no more, the entry that
-the heap of times may have for it is void.  It stays until its time comes, or until
-void ones are the most of the heap, which is then made anew.
+time, a condition, whichever comes first).  If there is a time, the heap of times
+has a ticket for it, which is void once the task waits no more.  It stays until its
+time comes, or until void ones are the most of the heap, which is then made anew.
 
 What an event costs does not depend on how many tasks there are.  A descriptor
 has at most one reader and one writer, so looking up whom to wake is two slots.
@@ -31,7 +31,7 @@ from typing import Protocol
 
 from pync.stream import NEVER, READ, WRITE, WouldBlock
 
-MANY_VOID = 64  # void entries that may stand in the heap however few tasks wait
+MANY_VOID = 64  # void tickets that may stand in the heap however few tasks wait
 
 
 class Task(Protocol):
@@ -55,6 +55,15 @@ class Registration:
         self.writer: Task | None = None
 
 
+class Ticket:
+    """For a task that waits for a time; void, with no task, when it does not any more."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Task) -> None:
+        self.task: Task | None = task
+
+
 class Loop:
     """Runs tasks.  clock: seconds, monotonic.  selector: which it closes."""
 
@@ -69,7 +78,8 @@ class Loop:
         self._ready: deque[Task] = deque()
         self._waiting: dict[Task, WouldBlock] = {}
         self._registrations: dict[int, Registration] = {}
-        self._times: list[tuple[float, int, Task, WouldBlock]] = []
+        self._tickets: dict[Task, Ticket] = {}
+        self._times: list[tuple[float, int, Ticket]] = []
         self._count = itertools.count()
 
     def __enter__(self) -> Loop:
@@ -135,14 +145,11 @@ class Loop:
 
     def _push_time(self, task: Task, blocked: WouldBlock) -> None:
         if len(self._times) > 2 * len(self._waiting) + MANY_VOID:
-            self._times = [entry for entry in self._times if self._is_due(entry[2], entry[3])]
+            self._times = [entry for entry in self._times if entry[2].task]
             heapq.heapify(self._times)
+        ticket = self._tickets[task] = Ticket(task)
         until = min(blocked.until, self.clock() + blocked.after)
-        heapq.heappush(self._times, (until, next(self._count), task, blocked))
-
-    def _is_due(self, task: Task, blocked: WouldBlock) -> bool:
-        """Whether `task` still waits for what an entry of the heap is about."""
-        return self._waiting.get(task) is blocked
+        heapq.heappush(self._times, (until, next(self._count), ticket))
 
     def _stop_waiting(self, task: Task) -> bool:
         blocked = self._waiting.pop(task, None)
@@ -155,6 +162,8 @@ class Loop:
                 registration.writer = None
         if blocked.condition:
             blocked.condition.discard(task)
+        if ticket := self._tickets.pop(task, None):
+            ticket.task = None
         return True
 
     def _watch(self, task: Task, fd: int, events: int) -> None:
@@ -200,13 +209,13 @@ class Loop:
         """Seconds the selector may wait; None: for ever."""
         if self._ready:
             return 0
-        while self._times and not self._is_due(*self._times[0][2:]):
+        while self._times and not self._times[0][2].task:
             heapq.heappop(self._times)
         return max(0.0, self._times[0][0] - self.clock()) if self._times else None
 
     def _wake_those_whose_time_has_come(self) -> None:
         now = self.clock()
         while self._times and self._times[0][0] <= now:
-            _, _, task, blocked = heapq.heappop(self._times)
-            if self._is_due(task, blocked):
+            task = heapq.heappop(self._times)[2].task
+            if task:
                 self.wake(task)

@@ -25,8 +25,9 @@ from typing import Protocol
 
 from pync.bypass import Conduit, SendFile, Splice
 from pync.errors import PyncError
-from pync.stream import CHUNK, LARGEST_PACKET, EndOfStream, Sink, Source, WouldBlock
+from pync.stream import LARGEST_PACKET, EndOfStream, Sink, Source, WouldBlock
 
+CHUNK = 1 << 20  # bytes at a time; less costs system calls, and files are written more slowly
 # For all of Copy: it is free again when move returns.  A packet fits in behind others.
 BUFFER = memoryview(bytearray(CHUNK + LARGEST_PACKET))
 PACKETS = 16  # that are written together at the most: with more, whoever reads them waits

@@ -26,7 +26,6 @@ NEVER = float("inf")
 
 Waiter = TypeVar("Waiter")
 
-CHUNK = 1 << 20  # bytes moved at a time; less costs system calls, and files are written more slowly
 LARGEST_PACKET = 1 << 20  # bytes; unix datagrams can be longer, which is an error then
 # Where what is read passes through within a call.  It takes memory only as far as it is used.
 ROOM = memoryview(bytearray(LARGEST_PACKET))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -141,6 +142,19 @@ def test_stop_writes_what_is_held_and_ends() -> None:
     assert sink.read(100) == b"xxxxx"
     with pytest.raises(EndOfStream):
         sink.read(1)
+
+
+def test_a_flow_that_is_over_keeps_nobody_who_was_to_hear_of_the_end() -> None:
+    class Listening:
+        def end(self) -> None:
+            pass
+
+    listening = Listening()
+    moving = Flow(Given(b"x"), Discard(), Clock(), Condition(), listening.end)
+    assert not moving.advance()
+    gone = weakref.ref(listening)
+    del listening
+    assert gone() is None
 
 
 # Taps.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -165,6 +166,16 @@ def test_a_descriptor_may_be_forgotten_closed_and_its_number_used_again(loop: Lo
         loop.forget(reading)
         os.close(reading)
         os.close(writing)
+
+
+def test_a_time_that_is_not_waited_for_any_more_keeps_nobody(loop: Loop) -> None:
+    task = Steps(blocked(after=3600), lambda: None)
+    loop.spawn(task)
+    loop.run(Steps(lambda: None, lambda: None))
+    loop.cancel(task)
+    gone = weakref.ref(task)
+    del task
+    assert gone() is None
 
 
 class CountingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
