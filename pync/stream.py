@@ -84,9 +84,8 @@ class WouldBlock(Exception):
 class Source:
     """Where bytes come from.
 
-    raw_fd: a descriptor whose bytes are the stream's bytes and on which the
-    kernel's splice does not block, or None.  framed: whether each read is a packet of its
-    own.
+    raw_fd: a descriptor whose bytes are the stream's bytes, and on which splice does
+    not block, or None.  framed: whether each read is a packet of its own.
     """
 
     raw_fd: int | None = None

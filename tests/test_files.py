@@ -7,15 +7,23 @@ tar through pipes.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from harness import NULL, PATIENCE, PIPE, Program
-from plain_peer import HERE, ROLES, start
+from plain_peer import HERE, ROLES, drain, joined, start
+
+from pync import dial
+from pync.environment import Environment
+from pync.options import Options
+from pync.transports.sockets import SocketSource
+from pync.transports.unix import UnixAddress
 
 pytestmark = pytest.mark.usefixtures("_each_mover")
 
@@ -121,3 +129,26 @@ def test_memory_stays_flat_however_slow_the_reader(sends: str, tmp_path: Path) -
         assert taken + len(receiver.finish().out) == size
         assert sender.finish().status == 0
         assert max(grown) < 8 * MIB
+
+
+@both_roles
+def test_what_was_moved_is_counted_however_it_was_moved(sends: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(PIECE + b"and a little")
+    size = len(PIECE) + 12
+    with path.open("rb") as stdin, joined(sends, "-vv", stdin=stdin) as (pync, peer):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(peer.sendall, PIECE)
+            assert len(drain(peer)) == size
+        peer.shutdown(socket.SHUT_WR)
+        result = pync.finish()
+        assert result[:2] == (0, PIECE)
+        assert f"{size} bytes sent, {MIB} received" in result.err
+
+
+@pytest.mark.parametrize("verbose", [0, 2])
+def test_counting_leaves_the_way_to_the_kernel_open(verbose: int) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        source = SocketSource(ours, UnixAddress("the peer"))
+        assert dial.received(Options(verbose=verbose), Environment())(source) is source

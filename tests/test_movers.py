@@ -261,10 +261,7 @@ def test_all_bytes_arrive_in_order_and_then_the_end(
 def test_a_sink_that_takes_nothing_leaves_the_flow_stuck_until_it_does(
     ground: Ground, route: Callable[[Ground], Route]
 ) -> None:
-    way = route(ground)
-    tested = flow(way.source, way.sink)
-    feeding = flow(*way.to_source) if way.to_source else None
-    advance_until_blocked(feeding, tested)
+    way, feeding, tested = filled(route(ground))
     assert tested.stuck
     assert not tested.over
     assert way.from_sink
@@ -279,10 +276,7 @@ def test_a_sink_that_takes_nothing_leaves_the_flow_stuck_until_it_does(
 def test_stopped_while_stuck_it_passes_one_more_piece_on_and_ends(
     ground: Ground, route: Callable[[Ground], Route]
 ) -> None:
-    way = route(ground)
-    tested = flow(way.source, way.sink)
-    feeding = flow(*way.to_source) if way.to_source else None
-    advance_until_blocked(feeding, tested)
+    way, feeding, tested = filled(route(ground))
     before = tested.moved
     tested.stop()
     assert way.from_sink
@@ -296,6 +290,14 @@ def test_stopped_while_stuck_it_passes_one_more_piece_on_and_ends(
     if feeding:
         feeding.sink.end()
         feeding.close()
+
+
+def filled(way: Route) -> tuple[Route, Flow | None, Flow]:
+    """The route, what feeds it and what is tested on it, once nothing moves any more."""
+    tested = flow(way.source, way.sink)
+    feeding = flow(*way.to_source) if way.to_source else None
+    advance_until_blocked(feeding, tested)
+    return way, feeding, tested
 
 
 def advance_until_blocked(*flows: Flow | None) -> None:
