@@ -39,6 +39,21 @@ What passes:
   --safe-tty                   show control characters as \\xNN on a terminal
   -F, --fd-pass                hand the connection itself to standard output
 
+TLS:
+  --ssl                        TLS 1.2 or later; every option here implies it
+  --ssl-verify                 check the peer's certificate (the default)
+  --ssl-insecure               do not
+  --ssl-trustfile FILE         trust the authorities in FILE, not the system's
+  --ssl-fingerprint FP         trust one certificate, sha256:HEX, and no other
+  --ssl-servername NAME        the name to ask for and check, in HOST's place
+  --ssl-cert FILE              our certificate, and what leads to its authority
+  --ssl-key FILE               its key, where it is not in the same file
+  --ssl-client-ca FILE         with -l: clients need a certificate of these
+  --ssl-alpn LIST              application protocols, as in h2,http/1.1
+  --ssl-ciphers LIST           ciphers for TLS 1.2, in OpenSSL's words
+  --starttls PROTO             begin in plain smtp, lmtp, imap, pop3, ftp, ldap,
+                               postgres, mysql, xmpp, nntp or sieve
+
 Socket settings:
   -b, --broadcast              allow broadcast addresses
   -I SIZE, --recv-buffer SIZE  the kernel's receive buffer, in bytes
@@ -183,19 +198,7 @@ def explain(message: str) -> str:
 
 def md5_key(environment: Environment) -> bytes:
     """The key of --md5sig, at most 80 bytes."""
-    key = environment.variables.get("PYNC_MD5SIG_KEY")
-    data = os.fsencode(ask("TCP MD5 key: ") if key is None else key)
+    data = environment.secret("PYNC_MD5SIG_KEY", "TCP MD5 key: ")
     if not 1 <= len(data) <= 80:
         raise UsageError("--md5sig needs a key of 1 to 80 bytes, in PYNC_MD5SIG_KEY")
     return data
-
-
-def ask(question: str) -> str:
-    """The answer typed into the terminal, unseen; empty if there is no terminal to ask."""
-    import getpass
-
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR))  # getpass would go on and read standard input
-        return getpass.getpass(question)
-    except (EOFError, OSError):
-        return ""

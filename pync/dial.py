@@ -1,4 +1,4 @@
-"""From options to what they name: an endpoint, a listener, stages, taps, terms.
+"""From options to what they name: an endpoint, a listener, taps, terms.
 
 What only some options need is imported where they are looked at, for a fast start.
 """
@@ -19,7 +19,6 @@ from pync.transports import Transport, standard_streams, transport
 
 if TYPE_CHECKING:
     from pync.endings import Terms
-    from pync.stage import Stage
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
 DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
@@ -34,9 +33,9 @@ def transport_of(options: Options) -> Transport:
 class Connecting:
     """A task that tries one address after the other until one accepts.
 
-    endpoint: the connection, once the task is over.  advance raises ConnectError
-    with a line for each address if none does, or none in time: one limit, in
-    seconds, holds for all of them together.
+    endpoint: the connection, once the task is over.  deadline: when it is to be
+    there at the latest, by the loop's clock.  advance raises ConnectError with a line
+    for each address if none accepts, or none in time.
     """
 
     def __init__(self, options: Options, loop: Loop, say: Callable[[str], None]) -> None:
@@ -50,7 +49,7 @@ class Connecting:
         self._addresses = deque(self._via.addresses(options))
         self._attempt: Attempt | None = None
         limit = options.connect_limit
-        self._deadline = NEVER if limit is None else loop.clock() + limit
+        self.deadline = NEVER if limit is None else loop.clock() + limit
 
     def advance(self) -> bool:
         try:
@@ -71,8 +70,8 @@ class Connecting:
         try:
             return self._attempt.finish()
         except WouldBlock as blocked:
-            if self._loop.clock() < self._deadline:
-                blocked.until = min(blocked.until, self._deadline)
+            if self._loop.clock() < self.deadline:
+                blocked.until = min(blocked.until, self.deadline)
                 raise
             self._addresses.clear()
             target = self._attempt.peer.target
@@ -136,16 +135,6 @@ def local_sink(options: Options, environment: Environment) -> Sink:
 
         return Discard()
     return standard_streams().standard_output(environment.stdout)
-
-
-def stages(options: Options) -> list[Stage]:
-    """The protocols between the user's bytes and the peer's, a fresh set for each peer."""
-    if not options.telnet:
-        return []
-    from pync.stage import Stage
-    from pync.wire.telnet import Telnet
-
-    return [Stage(Telnet())]
 
 
 def received(options: Options, environment: Environment) -> Callable[[Source], Source]:

@@ -22,7 +22,6 @@ from pync.stream import NEVER
 
 if TYPE_CHECKING:
     from pync.flow import Flow
-    from pync.relay import Direction
     from pync.session import Session
 
 AT_ONCE = float("-inf")
@@ -76,6 +75,7 @@ class Closing:
         self.drain_until = drain_until
         self.patience = patience
         self.drain: Flow | None = None
+        self.goodbye: Flow | None = None  # our end, where only the last moment may tell of it
         self.since = NEVER  # when it began
 
 
@@ -90,7 +90,7 @@ def at_once(condition: object) -> float:
     return AT_ONCE if condition else NEVER
 
 
-def quiet_since(session: Session, direction: Direction) -> float:
+def quiet_since(session: Session, direction: Flow) -> float:
     """When a direction last moved; now, as long as it has something that it would move."""
     return session.clock() if direction.stuck else direction.moved_at
 
@@ -113,7 +113,7 @@ def sending_failed(session: Session) -> float:
     if session.outward.over:
         return AT_ONCE
     patience = GRACE if session.remote.has_end else LAST_LOOK
-    return max(session.inward.failed_at, quiet_since(session, session.outward)) + patience
+    return max(session.inward.over_at, quiet_since(session, session.outward)) + patience
 
 
 def both_ended(session: Session) -> float:
@@ -184,6 +184,8 @@ def all_settled(session: Session) -> float:
     assert closing
     if not (closing.abrupt or session.inward.over):
         return NEVER
+    if closing.goodbye and not closing.goodbye.over:
+        return NEVER
     if not (closing.drain or session.outward.over):
         return NEVER
     if session.remote.sink.unacknowledged():
@@ -224,7 +226,7 @@ def end_in_order(session: Session) -> bool:
 def end_after_drain(session: Session) -> bool:
     """The peer may still send: a close with that unread would cost it our last bytes."""
     limit = DRAIN if session.terms.quit_after is None else session.terms.quit_after
-    wanted = session.remote.has_end and session.inward.given
+    wanted = session.remote.has_end and session.inward.moved
     drain_until = session.clock() + limit if wanted else AT_ONCE
     return session.close(Closing(drain_until=drain_until, patience=session.terms.idle))
 

@@ -46,6 +46,11 @@ class Environment(NamedTuple):
             except OSError:
                 return
 
+    def secret(self, variable: str, question: str) -> bytes:
+        """What `variable` holds, or else what is typed into the terminal, unseen."""
+        value = self.variables.get(variable)
+        return os.fsencode(ask(question) if value is None else value)
+
     def answer(self, text: str) -> None:
         """Write `text` to stdout.  Raises OutputClosed or LocalError."""
         data = text.encode()
@@ -61,3 +66,14 @@ class Environment(NamedTuple):
         """Tell what went wrong: each line of `message` behind "pync: "."""
         for line in message.split("\n"):
             self.say(f"pync: {line}")
+
+
+def ask(question: str) -> str:
+    """The answer typed into the terminal, unseen; empty if there is no terminal to ask."""
+    import getpass
+
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))  # getpass would go on and read standard input
+        return getpass.getpass(question)
+    except (EOFError, OSError):
+        return ""

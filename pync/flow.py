@@ -20,9 +20,9 @@ class Flow:
     end replaces sink.end where the end is not simply passed on; like it, it may
     raise WouldBlock.
 
-    moved: bytes.  moved_at, drained_at: when the last of them moved and when the
-    source gave its last, by `clock`.  over: whether there is nothing left to do,
-    since over_at; error: why, if not because of the end.
+    moved: bytes.  drained_at, over_at: when, by `clock`, the source gave its last,
+    and when there was nothing left to do; over: whether it is so.  error: why, if
+    not because of the end.
     """
 
     def __init__(
@@ -36,16 +36,21 @@ class Flow:
         self.source = source
         self.sink = sink
         self.moved = 0
-        self.moved_at = clock()
-        self.drained_at: float | None = None
+        self.drained_at = NEVER
         self.over = False
         self.over_at = NEVER
         self.error: PyncError | None = None
         self._clock = clock
+        self._moved_at = clock()
         self._changed = changed
         self._end = end or sink.end
         self._stopping = False
         self._mover: Mover = choose_mover(source, sink)
+
+    @property
+    def moved_at(self) -> float:
+        """When a byte last moved, here or further up or down."""
+        return max(self._moved_at, self.source.moved_at, self.sink.moved_at)
 
     @property
     def held(self) -> int:
@@ -68,7 +73,7 @@ class Flow:
 
     def advance(self) -> bool:
         try:
-            if self.drained_at is None and self._move():
+            if self.drained_at == NEVER and self._move():
                 return True
             self._end()
         except PyncError as error:
@@ -89,7 +94,7 @@ class Flow:
                     self._take_what_is_stuck()
                 else:
                     self.moved += self._mover.move()
-                self.moved_at = self._clock()
+                self._moved_at = self._clock()
         except GiveUp as refused:
             self._copy_from_here(refused.held)
         except EndOfStream:

@@ -62,6 +62,19 @@ class Options(NamedTuple):
     md5_key: bytes = b""
     tcp_keepalive: float | None = None
 
+    ssl: bool = False
+    ssl_verify: bool = False
+    ssl_insecure: bool = False
+    ssl_cert: str | None = None
+    ssl_key: str | None = None
+    ssl_trustfile: str | None = None
+    ssl_ciphers: str | None = None
+    ssl_servername: str | None = None
+    ssl_alpn: tuple[str, ...] = ()
+    ssl_fingerprint: str | None = None
+    ssl_client_ca: str | None = None
+    starttls: str | None = None
+
     verbose: int = 0
 
     @property
@@ -161,6 +174,29 @@ def read_keepalive(text: str) -> float:
     return seconds
 
 
+def read_server_name(text: str) -> str:
+    check_name(text)
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise ValueError("not the name of a host") from None
+    return text
+
+
+def read_protocols(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if not all(name and name.isascii() and len(name) < 256 for name in names):
+        raise ValueError("not a list such as h2,http/1.1")
+    return names
+
+
+def read_fingerprint(text: str) -> str:
+    digits = text.lower().removeprefix("sha256:").replace(":", "")
+    if not text.lower().startswith("sha256:") or not re.fullmatch("[0-9a-f]{64}", digits):
+        raise ValueError("not sha256: and 64 hexadecimal digits")
+    return f"sha256:{digits}"
+
+
 def read_port(text: str) -> str:
     check_port(text, lowest=0)
     return text
@@ -181,9 +217,22 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "ttl": read_ttl,
     "min_ttl": read_ttl,
     "tcp_keepalive": read_keepalive,
+    "ssl_servername": read_server_name,
+    "ssl_alpn": read_protocols,
+    "ssl_fingerprint": read_fingerprint,
 }
 
-NEEDS = (("keep_open", "listen"),)
+# What makes no sense without TLS asks for it, as with ncat.
+IMPLIES = (
+    *((field, "ssl") for field in Options._fields if field.startswith("ssl_")),
+    ("starttls", "ssl"),
+)
+
+NEEDS = (
+    ("keep_open", "listen"),
+    ("ssl_key", "ssl_cert"),
+    ("ssl_client_ca", "listen"),
+)
 
 EXCLUDES = (
     ("ipv4", "ipv6"),
@@ -204,6 +253,17 @@ EXCLUDES = (
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
+    ("udp", "ssl"),
+    ("fd_pass", "ssl"),
+    ("listen", "starttls"),
+    ("listen", "ssl_servername"),
+    ("listen", "ssl_trustfile"),
+    ("listen", "ssl_insecure"),
+    ("ssl_insecure", "ssl_verify"),
+    ("ssl_insecure", "ssl_trustfile"),
+    ("ssl_insecure", "ssl_fingerprint"),
+    ("ssl_fingerprint", "ssl_trustfile"),
+    ("ssl_fingerprint", "ssl_client_ca"),
 )
 
 # What other netcats have and pync does not, each with the way out.
@@ -228,6 +288,9 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     an option that lacks another, and two that exclude each other.
     """
     values = {field: read_value(field, value) for field, value in given.items()}
+    for field, other in IMPLIES:
+        if values.get(field):
+            values[other] = True
     for field, other in NEEDS:
         if values.get(field) and not values.get(other):
             raise UsageError(f"{option_name(field)} needs {option_name(other)}")

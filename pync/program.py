@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pync import dial
 from pync.environment import Environment
 from pync.errors import Interrupted, NetworkError, OutputClosed
 from pync.loop import Loop, Task
 from pync.options import Options
-from pync.stream import Endpoint, Ends, Listener, Sink
+from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
+    from pync.endings import Terms
+    from pync.layers import Layers
+    from pync.opening import Opening
     from pync.session import Session
 
 
@@ -64,8 +67,10 @@ class Program:
         self._environment = environment
         self._loop = loop
         self._interrupts = interrupts
+        self._layers: Layers | None = None
 
     def connect(self) -> None:
+        self._read_layers()
         talks = not (self._options.zero or self._options.fd_pass)
         try:
             connecting = dial.Connecting(self._options, self._loop, self._say)
@@ -76,12 +81,13 @@ class Program:
             error.quiet = self._options.zero and not self._options.verbose
             raise
         self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
+        self._tell_notes(remote)
         if output:
             self._converse(remote, output)
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
         else:
-            remote.close()
+            self._take_leave(remote)
 
     def _open(self, connecting: dial.Connecting) -> Endpoint:
         try:
@@ -91,16 +97,40 @@ class Program:
         assert connecting.endpoint
         if self._options.zero and not connecting.endpoint.has_end:
             self._probe(connecting.endpoint)
-        return connecting.endpoint
+        if self._layers is None:
+            return connecting.endpoint
+        opening = self._opening(connecting.endpoint, connecting.deadline)
+        try:
+            self._loop.run(opening)
+        except Interrupted:
+            opening.close()
+            raise
+        return opening.endpoint
+
+    def _read_layers(self) -> None:
+        """Prepare the protocols between us and peers, if there are any."""
+        if self._options.ssl or self._options.telnet:
+            from pync.layers import layers
+
+            self._layers = layers(self._options, self._environment, self._loop)
+
+    def _opening(self, endpoint: Endpoint, deadline: float = NEVER) -> Opening:
+        from pync.opening import PATIENCE, Opening
+
+        assert self._layers
+        if deadline == NEVER:
+            deadline = self._loop.clock() + (self._options.connect_limit or PATIENCE)
+        return Opening(self._loop, endpoint, self._layers(endpoint.peer), deadline)
 
     def _mind_interrupts(self) -> None:
         if self._interrupts:
             self._loop.spawn(self._interrupts())
 
     def listen(self) -> None:
+        self._read_layers()
         if self._options.unixsock:
             self._mind_interrupts()  # before there is a path to remove
-        listener = dial.listen(self._options)
+        listener = self._listener()
         if not self._options.unixsock:
             self._mind_interrupts()  # after the look-up
         try:
@@ -113,6 +143,14 @@ class Program:
                 self._serve_one(listener, output)
         finally:
             listener.close()
+
+    def _listener(self) -> Listener:
+        listener = dial.listen(self._options)
+        if self._layers is None:
+            return listener
+        from pync.opening import OpeningListener
+
+        return OpeningListener(self._loop, listener, self._opening, self._environment.complain)
 
     def _serve_one(self, listener: Listener, output: Sink) -> None:
         accepting = dial.Accepting(listener)
@@ -154,7 +192,7 @@ class Program:
             raise
         finally:
             remote.close()
-            moved = f"{session.inward.taken} bytes sent, {session.outward.given} received"
+            moved = f"{session.inward.moved} bytes sent, {session.outward.moved} received"
             self._say(moved, least=2)
 
     def _session(self, local: Ends, remote: Endpoint) -> Session:
@@ -166,23 +204,35 @@ class Program:
             local,
             remote,
             dial.terms(options, environment, remote.has_end),
-            dial.stages(options),
             dial.received(options, environment),
         )
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse an empty datagram."""
         from pync.endings import Terms
-        from pync.session import Session
         from pync.taps import Limit
-        from pync.transports.memory import Discard, Given
 
         wait = self._options.connect_limit or dial.REPLY_WAIT
         terms = Terms(peer_end_is_final=True, reply_wait=wait)
-        ends = Ends(Given(b""), Discard())
-        received = functools.partial(Limit, count=1)
+        self._give(remote, terms, b"", received=functools.partial(Limit, count=1))
+
+    def _take_leave(self, remote: Endpoint) -> None:
+        """End a connection that was only tried; a plain one has no more to it than that."""
+        if self._layers is None:
+            remote.close()
+        else:
+            from pync.endings import Terms
+
+            self._give(remote, Terms(one_way=True, quit_after=0))
+
+    def _give(self, remote: Endpoint, terms: Terms, *pieces: bytes, **how: Any) -> None:
+        """A session without us: `pieces`, and then the end."""
+        from pync.session import Session
+        from pync.transports.memory import Discard, Given
+
         try:
-            self._loop.run(Session(self._loop, ends, remote, terms, received=received))
+            ends = Ends(Given(*pieces), Discard())
+            self._loop.run(Session(self._loop, ends, remote, terms, **how))
         finally:
             remote.close()
 
@@ -195,6 +245,11 @@ class Program:
     def _welcome(self, endpoint: Endpoint) -> None:
         if self._options.verbose:
             self._say(f"Connection received on {endpoint.peer.came_from(self._options.nodns)}")
+            self._tell_notes(endpoint)
+
+    def _tell_notes(self, endpoint: Endpoint) -> None:
+        for note in endpoint.notes:
+            self._say(note)
 
     def _say(self, line: str, least: int = 1) -> None:
         if self._options.verbose >= least:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from pync.endings import AT_ONCE, CLOSINGS, ENDINGS, Closing, Terms
 from pync.errors import NetworkError, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
-from pync.relay import Relay, as_it_is
-from pync.stream import NEVER, Endpoint, Ends, Source, WouldBlock
-from pync.transports.memory import Discard
+from pync.stream import NEVER, Condition, Endpoint, Ends, Sink, Source, WouldBlock
+from pync.transports.memory import Discard, Given
 
-if TYPE_CHECKING:
-    from pync.stage import Stage
+
+def as_it_is(source: Source) -> Source:
+    return source
 
 
 class Session:
     """A task: `local` and `remote`, which it closes, joined until that is over.
 
-    advance raises the error that ended it, if one did.  stages and received: as
-    in Relay.
+    inward is from local to remote, outward the way back; received wraps the source
+    of what goes to local.  advance raises the error that ended it, if one did.
     """
 
     def __init__(
@@ -30,21 +29,24 @@ class Session:
         local: Ends,
         remote: Endpoint,
         terms: Terms,
-        stages: Sequence[Stage] = (),
         received: Callable[[Source], Source] = as_it_is,
     ) -> None:
         self.terms = terms
         self.remote = remote
         self.clock = loop.clock
         self._loop = loop
-        far = Ends(remote.source, remote.sink)
-        self._relay = Relay(loop, local, stages, far, self._pass_end_on, received)
-        self.inward = self._relay.inward
-        self.outward = self._relay.outward
+        self._local = local
+        self._changed = Condition()  # a flow has drained or is over
+        self.inward = self._flow(local.source, remote.sink, self._pass_end_on)
+        self.outward = self._flow(received(remote.source), local.sink, self._end_local)
         self.closing: Closing | None = None
         self._unacknowledged = 0
         self._acknowledged_at = AT_ONCE
-        self._relay.start()
+
+    def _flow(self, source: Source, sink: Sink, end: Callable[[], None] | None = None) -> Flow:
+        flow = Flow(source, sink, self.clock, self._changed, end)
+        self._loop.spawn(flow)
+        return flow
 
     def advance(self) -> bool:
         earliest = NEVER
@@ -57,17 +59,27 @@ class Session:
         except PyncError as error:
             self.break_off(error)
             raise
-        raise WouldBlock(until=earliest, condition=self._relay.changed)
+        raise WouldBlock(until=earliest, condition=self._changed)
 
     def _pass_end_on(self) -> None:
         """What happens at stdin's end in the place of remote.sink.end."""
         if self.inward.error:
             raise WouldBlock  # it broke off, and that is not to look like an end
-        waits = self.terms.keeps_end_back and not self.inward.taken
+        waits = self.terms.keeps_end_back and not self.inward.moved
         if waits and not self.outward.over and not self.closing:
-            raise WouldBlock(condition=self._relay.changed)
-        if self.terms.sends_end:
+            raise WouldBlock(condition=self._changed)
+        if self.terms.sends_end or self.closing:
             self.remote.sink.end()
+
+    def _end_local(self) -> None:
+        """End the local sink, which may close a descriptor that the loop watches.
+
+        epoll goes on watching what is closed here as long as somebody else, such
+        as the shell, has it open; then nothing could stop it any more.
+        """
+        for fd in self._local.sink.descriptors:
+            self._loop.forget(fd)
+        self._local.sink.end()
 
     @property
     def undelivered(self) -> int:
@@ -94,25 +106,36 @@ class Session:
         self.closing = closing
         closing.since = self.clock()
         if closing.abrupt:
-            self._relay.cancel(self.inward)
+            self._cancel(self.inward)
         else:
-            self._relay.stop(self.inward)
+            self._stop(self.inward)
+            if self.inward.over and not self.terms.sends_end:
+                closing.goodbye = self._flow(Given(), self.remote.sink)
         if closing.drain_until > self.clock():
-            self._relay.cancel(self.outward)
-            clock, changed = self.clock, self._relay.changed
-            closing.drain = Flow(self.remote.source, Discard(), clock, changed)
-            self._loop.spawn(closing.drain)
+            self._cancel(self.outward)
+            closing.drain = self._flow(self.remote.source, Discard())
         else:
-            self._relay.stop(self.outward)
-        self._relay.changed.notify()
+            self._stop(self.outward)
+        self._changed.notify()
         return True
+
+    def _stop(self, flow: Flow) -> None:
+        """Take in no more; what has been taken still comes out, and then the end."""
+        flow.stop()
+        self._loop.wake(flow)
+
+    def _cancel(self, flow: Flow) -> None:
+        """Stop moving, and leave things as they are."""
+        self._loop.cancel(flow)
+        flow.close()
 
     def finish(self, abrupt: bool) -> None:
         """Stop everything and let go of remote."""
-        self._relay.cancel(self.inward)
-        self._relay.cancel(self.outward)
-        if self.closing and self.closing.drain:
-            self._loop.cancel(self.closing.drain)
+        self._cancel(self.inward)
+        self._cancel(self.outward)
+        if self.closing:
+            for flow in filter(None, (self.closing.drain, self.closing.goodbye)):
+                self._cancel(flow)
         for fd in self.remote.descriptors:
             self._loop.forget(fd)
         if abrupt:

@@ -1,7 +1,6 @@
 """A protocol between two faces: plain towards the user, wire towards the peer.
 
-    local  --flow-->  plain | engine | wire  --flow-->  remote
-    local  <--flow--  plain | engine | wire  <--flow--  remote
+    user  <--flows-->  plain | engine | wire  <--flows-->  peer
 
 The engine (wire/) is bytes in, bytes out.  The faces are ordinary sources and
 sinks, so stages stack, and run over anything that has a source and a sink.
@@ -21,25 +20,43 @@ from typing import NamedTuple, Protocol
 from pync.stream import Condition, EndOfStream, Ends, Sink, Source, WouldBlock
 
 HIGH_WATER = 256 * 1024  # bytes in an engine, one way, that stop more from coming in
+# Bytes at a time, in and out.  From 128 KiB on, malloc asks the kernel for memory each time.
+PIECE = 112 * 1024
 
 
-class Engine(Protocol):
-    """A protocol's state, in one role."""
+class Dialogue(Protocol):
+    """What two programs say to each other before the user's bytes pass.
 
-    def receive(self, data: bytes) -> None:
-        """These bytes came from the peer.  Raises NetworkError if they make no sense."""
+    established: whether that is over.
+    """
+
+    established: bool
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """These bytes came from the peer.  Raises ProtocolError if they make no sense."""
 
     def receive_end(self) -> None:
-        """The peer's bytes have ended."""
-
-    def send(self, data: bytes) -> None:
-        """The user wants these bytes to get to the peer."""
-
-    def send_end(self) -> None:
-        """The user's bytes have ended."""
+        """The peer's bytes have ended.  Raises ProtocolError if that is too early."""
 
     def data_to_send(self, limit: int) -> bytes:
         """Up to `limit` bytes for the wire; empty if there is nothing now."""
+
+
+class Engine(Dialogue, Protocol):
+    """A protocol's state, in one role."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What -v says of it once it is established, a line each."""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """The user wants these bytes to get to the peer; how many have been taken.
+
+        0 is for now: they are offered again when something has come from the peer.
+        """
+
+    def send_end(self) -> None:
+        """The user's bytes have ended."""
 
     def data_received(self, limit: int) -> bytes:
         """Up to `limit` bytes for the user; empty if there is nothing now."""
@@ -81,7 +98,7 @@ class FaceSource(Source):
         return self._outlet.backlog()
 
     def read(self, limit: int) -> bytes:
-        data = self._outlet.take(limit)
+        data = self._outlet.take(min(limit, PIECE))
         if data:
             self._changed.notify()
             return data
@@ -93,9 +110,11 @@ class FaceSource(Source):
 class FaceSink(Sink):
     """What goes into an engine at one face."""
 
+    limit = PIECE
+
     def __init__(
         self,
-        put: Callable[[bytes], None],
+        put: Callable[[bytes | memoryview], int],
         put_end: Callable[[], None],
         backlog: Callable[[], int],
         changed: Condition,
@@ -106,28 +125,29 @@ class FaceSink(Sink):
         self._changed = changed
 
     def write(self, data: bytes | memoryview) -> int:
-        if self._backlog() >= HIGH_WATER:
+        taken = self._put(data) if self._backlog() < HIGH_WATER else 0
+        if not taken:
             raise WouldBlock(condition=self._changed)
-        try:
-            self._put(bytes(data))
-        finally:
-            self._changed.notify()
-        return len(data)
+        self._changed.notify()
+        return taken
 
     def end(self) -> None:
-        self._put_end()
-        self._changed.notify()
+        try:
+            self._put_end()
+        finally:
+            self._changed.notify()
 
     abandon = end
 
 
 class Stage:
-    """An engine with its two faces."""
+    """An engine with its two faces.  changed: notified of whatever happens at either."""
 
     def __init__(self, engine: Engine) -> None:
-        changed = Condition()
+        self.changed = changed = Condition()
+        self._engine = engine
         to_user = Outlet(
-            engine.data_received, lambda: engine.receive_backlog, lambda: engine.receive_over
+            self._take_received, lambda: engine.receive_backlog, lambda: engine.receive_over
         )
         to_wire = Outlet(engine.data_to_send, lambda: engine.send_backlog, lambda: engine.send_over)
         self.plain = Ends(
@@ -136,5 +156,19 @@ class Stage:
         )
         self.wire = Ends(
             FaceSource(to_wire, changed),
-            FaceSink(engine.receive, engine.receive_end, lambda: engine.receive_backlog, changed),
+            FaceSink(
+                self._put_received, engine.receive_end, lambda: engine.receive_backlog, changed
+            ),
         )
+
+    def _put_received(self, data: bytes | memoryview) -> int:
+        self._engine.receive(data)
+        return len(data)
+
+    def _take_received(self, limit: int) -> bytes:
+        """To receive may be to answer, with nothing for the user in it."""
+        before = self._engine.send_backlog
+        data = self._engine.data_received(limit)
+        if self._engine.send_backlog != before:
+            self.changed.notify()
+        return data

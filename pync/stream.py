@@ -23,6 +23,7 @@ READ = 1  # the same numbers as selectors.EVENT_READ and EVENT_WRITE
 WRITE = 2
 
 NEVER = float("inf")
+NEVER_YET = float("-inf")
 
 Waiter = TypeVar("Waiter")
 
@@ -91,6 +92,11 @@ class Source:
     raw_fd: int | None = None
     framed = False
 
+    @property
+    def moved_at(self) -> float:
+        """When something last moved further up, by the loop's clock."""
+        return NEVER_YET
+
     def read(self, limit: int) -> bytes:
         """At most `limit` bytes, or one whole datagram.
 
@@ -127,6 +133,11 @@ class Sink:
     framed = False
     limit: int = 1 << 30
     descriptors: tuple[int, ...] = ()
+
+    @property
+    def moved_at(self) -> float:
+        """When something last moved further down, by the loop's clock."""
+        return NEVER_YET
 
     def write(self, data: bytes | memoryview) -> int:
         """Take some of `data`, and return how many bytes.  Raises as read does."""
@@ -182,11 +193,13 @@ class Endpoint:
     """A source and a sink with one peer behind both.
 
     has_end: whether the peer can say that it has ended; datagrams cannot.
-    descriptors: what to forget before they are closed.
+    descriptors: what to forget before they are closed.  notes: what -v says of it
+    beyond the peer's name, a line each.
     """
 
     has_end = True
     descriptors: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, source: Source, sink: Sink, peer: Peer) -> None:
         self.source = source

@@ -8,17 +8,29 @@ from typing import Protocol
 from pync.stream import EndOfStream, Source, WouldBlock
 
 
-class Limit(Source):
-    """Ends after `count` reads: packets, where the source gives packets."""
+class Tap(Source):
+    """A wrapper around `source`."""
 
-    def __init__(self, source: Source, count: int) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._left = count
-        self.framed = source.framed
+        self._held = b""  # taken from it and not given out yet
 
     @property
     def backlog(self) -> int:
-        return self._source.backlog
+        return len(self._held) + self._source.backlog
+
+    @property
+    def moved_at(self) -> float:
+        return self._source.moved_at
+
+
+class Limit(Tap):
+    """Ends after `count` reads: packets, where the source gives packets."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        super().__init__(source)
+        self._left = count
+        self.framed = source.framed
 
     def read(self, limit: int) -> bytes:
         if not self._left:
@@ -28,19 +40,14 @@ class Limit(Source):
         return data
 
 
-class Pace(Source):
+class Pace(Tap):
     """Gives one line at a time, and pauses `interval` seconds after each."""
 
     def __init__(self, source: Source, interval: float, clock: Callable[[], float]) -> None:
-        self._source = source
+        super().__init__(source)
         self._interval = interval
         self._clock = clock
-        self._held = b""
         self._not_before = clock()
-
-    @property
-    def backlog(self) -> int:
-        return len(self._held) + self._source.backlog
 
     def read(self, limit: int) -> bytes:
         if not self._held:
@@ -67,21 +74,16 @@ class Translator(Protocol):
         """What was held back for bytes that did not come."""
 
 
-class Translated(Source):
+class Translated(Tap):
     """Gives what `translator` makes of the source, one read for one read.
 
     What that is more than was asked for comes with the next read.
     """
 
     def __init__(self, source: Source, translator: Translator) -> None:
-        self._source = source
+        super().__init__(source)
         self._translator = translator
-        self._held = b""
         self._finished = False
-
-    @property
-    def backlog(self) -> int:
-        return len(self._held) + self._source.backlog
 
     def read(self, limit: int) -> bytes:
         data = self._held or self._translate(limit)

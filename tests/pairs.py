@@ -37,12 +37,16 @@ class Done:
 
 def move(*ways: tuple[Source, Sink]) -> list[Flow]:
     """Move everything along each of the ways, all in one loop, to their ends."""
-    changed = Condition()
     with Loop() as loop:
-        flows = [Flow(source, sink, loop.clock, changed) for source, sink in ways]
-        for flow in flows:
-            loop.spawn(flow)
-        loop.run(Done(changed, lambda: all(flow.over for flow in flows)))
+        return move_in(loop, *ways)
+
+
+def move_in(loop: Loop, *ways: tuple[Source, Sink]) -> list[Flow]:
+    changed = Condition()
+    flows = [Flow(source, sink, loop.clock, changed) for source, sink in ways]
+    for flow in flows:
+        loop.spawn(flow)
+    loop.run(Done(changed, lambda: all(flow.over for flow in flows)))
     return flows
 
 

@@ -168,11 +168,11 @@ def example(block: str) -> Example:
     return Example(commands, "".join(line for line in lines if not line.startswith("$ ")))
 
 
-# Listeners tell descriptor 9 that they listen, so that a script can wait for it as a person
-# at two terminals would.
-PYNC = f"""#!/bin/sh
+# Listeners tell descriptor 9 too what they say, so that a script can wait for them to listen
+# as a person at two terminals would.
+PYNC = f"""#!/bin/bash
 case $1 in
-    -*l*) exec '{sys.executable}' -m pync -v "$@" 2>&9 9>&- ;;
+    -*l*) exec '{sys.executable}' -m pync -v "$@" 2> >(exec tee /dev/fd/9 >&2) 9>&- ;;
     *) exec '{sys.executable}' -m pync "$@" 9>&- ;;
 esac
 """

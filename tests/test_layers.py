@@ -14,14 +14,17 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    "status options environment stream wire wire.crlf wire.safe_text wire.telnet",
-    "interrupts loop bypass stage taps transports transports.memory transports.sockets",
-    "movers transports.datagrams transports.settings transports.stdio transports.stdio_threads",
+    """status options environment stream wire wire.crlf wire.safe_text wire.telnet
+       wire.tls wire.tls.certificates wire.tls.ephemeral""",
+    """interrupts loop bypass stage taps transports transports.memory transports.sockets
+       wire.tls.contexts wire.tls.reasons""",
+    """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
+       wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners",
-    "relay endings transports.tcp transports.udp transports.unix",
+    "endings staged transports.tcp transports.udp transports.unix",
     "session",
-    "dial",
-    "hub",
+    "dial opening",
+    "hub layers",
     "program",
     "cli",
     "__main__",
@@ -36,7 +39,7 @@ ONLY_IN = {
     "select": {"environment", "transports.descriptors", "transports.stdio"},
     "signal": {"interrupts"},
     "socket": {module for module in LAYER if module.startswith("transports.")},
-    "ssl": {"wire.tls"},
+    "ssl": {module for module in LAYER if module.startswith("wire.tls.")},
     "subprocess": {"transports.process"},
     "sys": {"cli"},
 }

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pairs import PAIRS, Pair, move
+from pairs import PAIRS, move_in
 from test_flow import Record
 
-from pync.relay import chain
+from pync.loop import Loop
 from pync.stage import HIGH_WATER, Stage
-from pync.stream import EndOfStream, Ends, WouldBlock
+from pync.staged import Staged
+from pync.stream import EndOfStream, Endpoint, Ends, WouldBlock
 from pync.transports.memory import Given, MemoryPipe
+from pync.transports.unix import UnixAddress
 from pync.wire.safe_text import SafeText
 from pync.wire.telnet import DO, DONT, IAC, SB, SE, WILL, WONT, Telnet
 
@@ -116,9 +118,12 @@ def test_an_engine_that_nobody_empties_takes_no_more() -> None:
     assert stage.plain.source.backlog <= HIGH_WATER + (1 << 16)
 
 
-def ways(joints: list[tuple[Ends, Ends]]) -> list[tuple[object, object]]:
-    there = [(near.source, far.sink) for near, far in joints]
-    return there + [(far.source, near.sink) for near, far in joints]
+def staged(loop: Loop, ends: Ends, depth: int) -> Endpoint:
+    """`ends` seen through so many stages."""
+    endpoint = Endpoint(*ends, UnixAddress("peer"))
+    for _ in range(depth):
+        endpoint = Staged(loop, endpoint, Telnet())
+    return endpoint
 
 
 @pytest.mark.parametrize("transport", PAIRS)
@@ -128,25 +133,31 @@ def test_stages_stack_over_any_transport_and_lose_nothing(
 ) -> None:
     chance = random.Random(depth)
     there, back = chance.randbytes(1_000_000), chance.randbytes(700_000)
-    with PAIRS[transport](tmp_path) as pair:
-        at_near, at_far = Record(), Record()
-        near, far = layered(pair, depth, Ends(Given(there), at_near), Ends(Given(back), at_far))
-        move(*near, *far)
+    at_near, at_far = Record(), Record()
+    with PAIRS[transport](tmp_path) as pair, Loop() as loop:
+        near, far = (staged(loop, ends, depth) for ends in pair)
+        move_in(
+            loop,
+            (Given(there), near.sink),
+            (far.source, at_far),
+            (Given(back), far.sink),
+            (near.source, at_near),
+        )
     assert at_far.data == there
     assert at_near.data == back
 
 
-def layered(pair: Pair, depth: int, near_user: Ends, far_user: Ends) -> tuple[list, list]:  # type: ignore[type-arg]
-    near = chain(near_user, [Stage(Telnet()) for _ in range(depth)], pair.near)
-    far = chain(far_user, [Stage(Telnet()) for _ in range(depth)], pair.far)
-    return ways(near), ways(far)
-
-
 def test_one_side_of_a_stack_may_end_while_the_other_goes_on() -> None:
     there, back = MemoryPipe(1000), MemoryPipe(1000)
-    pair = Pair(Ends(back, there), Ends(there, back))
+    late = [b"late"] * 1000
     at_near, at_far = Record(), Record()
-    user_back = Given(*[b"late"] * 1000)
-    near, far = layered(pair, 2, Ends(Given(), at_near), Ends(user_back, at_far))
-    move(*near, *far)
-    assert (at_far.data, at_near.data) == (b"", b"late" * 1000)
+    with Loop() as loop:
+        near, far = staged(loop, Ends(back, there), 2), staged(loop, Ends(there, back), 2)
+        move_in(
+            loop,
+            (Given(), near.sink),
+            (far.source, at_far),
+            (Given(*late), far.sink),
+            (near.source, at_near),
+        )
+    assert (at_far.data, at_near.data) == (b"", b"".join(late))

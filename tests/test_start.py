@@ -98,7 +98,7 @@ RARE = {
     "pync.transports.unix", "pync.wire",
 }  # fmt: skip
 TALK = {
-    "pync.endings", "pync.flow", "pync.movers", "pync.relay", "pync.session",
+    "pync.endings", "pync.flow", "pync.movers", "pync.session",
     "pync.transports.memory", "pync.transports.stdio",
 }  # fmt: skip
 

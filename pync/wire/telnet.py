@@ -29,10 +29,13 @@ class State(Enum):
 class Telnet:
     """The engine (see stage.Engine)."""
 
+    notes = ()
+
     def __init__(self) -> None:
         self._state = State.DATA
         self._verb = 0
         self._refused: set[tuple[int, int]] = set()
+        self.established = True
         self._to_send = bytearray()
         self._received = bytearray()
         self.send_over = False
@@ -43,7 +46,8 @@ class Telnet:
             State.PARAMETERS_IAC: self._parameters_iac,
         }
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, data: bytes | memoryview) -> None:
+        data = bytes(data)
         position = 0
         while position < len(data):
             if self._state in self._steps:
@@ -87,8 +91,9 @@ class Telnet:
     def receive_end(self) -> None:
         self.receive_over = True
 
-    def send(self, data: bytes) -> None:
-        self._to_send += data.replace(ESCAPED[:1], ESCAPED)
+    def send(self, data: bytes | memoryview) -> int:
+        self._to_send += bytes(data).replace(ESCAPED[:1], ESCAPED)
+        return len(data)
 
     def send_end(self) -> None:
         self.send_over = True

@@ -1,0 +1,106 @@
+"""From options to the protocols between the user's bytes and a peer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pync.environment import Environment
+from pync.errors import UsageError
+from pync.loop import Loop
+from pync.opening import Layer
+from pync.options import Options
+from pync.stage import Engine
+from pync.staged import Staged
+from pync.stream import Peer
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+Layers = Callable[[Peer], list[Layer]]
+
+
+def layers(options: Options, environment: Environment, loop: Loop) -> Layers:
+    """What makes a fresh set of them for each peer, the nearest to the wire first.
+
+    Raises UsageError or LocalError: what they need is read now.
+    """
+    makers: list[Callable[[Peer], Layer]] = []
+    if options.starttls:
+        makers.append(starttls(options))
+    if options.ssl:
+        makers.append(tls(options, environment, loop))
+    if options.telnet:
+        makers.append(telnet(loop))
+    return lambda peer: [make(peer) for make in makers]
+
+
+def stage(name: str, loop: Loop, engine: Engine) -> Layer:
+    """A protocol that stays."""
+    return Layer(name, engine, lambda endpoint: Staged(loop, endpoint, engine))
+
+
+def telnet(loop: Loop) -> Callable[[Peer], Layer]:
+    from pync.wire.telnet import Telnet
+
+    return lambda _: stage("telnet", loop, Telnet())
+
+
+def starttls(options: Options) -> Callable[[Peer], Layer]:
+    from pync.wire.starttls import STARTTLS
+
+    begin = STARTTLS.get(options.starttls or "")
+    if begin is None:
+        raise UsageError(f"--starttls: {options.starttls!r} is not one of {', '.join(STARTTLS)}")
+    name = server_name(options) or "localhost"
+    return lambda peer: Layer("STARTTLS", begin(peer.target, name), lambda endpoint: endpoint)
+
+
+def tls(options: Options, environment: Environment, loop: Loop) -> Callable[[Peer], Layer]:
+    from pync.wire.tls.engine import Tls
+
+    name = None if options.listen else server_name(options)
+    context = (server_context if options.listen else client_context)(options, environment)
+    pin = options.ssl_fingerprint
+    return lambda peer: stage("TLS handshake", loop, Tls(context, peer.target, name, pin))
+
+
+def server_name(options: Options) -> str | None:
+    """The host that the certificate is to be for."""
+    name = options.ssl_servername or options.host
+    return name and name.partition("%")[0].removesuffix(".")
+
+
+def client_context(options: Options, environment: Environment) -> SSLContext:
+    from pync.wire.tls import contexts
+
+    context = contexts.for_client(options.ssl_trustfile)
+    if options.ssl_insecure:
+        environment.say("The peer may be anybody: --ssl-insecure checks no certificate")
+        contexts.trust_anybody(context)
+    elif not (options.ssl_fingerprint or server_name(options)):
+        raise UsageError("--ssl: a path is no name to check; --ssl-servername gives one")
+    return furnished(context, options, environment)
+
+
+def server_context(options: Options, environment: Environment) -> SSLContext:
+    from pync.wire.tls import contexts
+
+    context = contexts.for_server(options.ssl_client_ca)
+    if not options.ssl_cert:
+        environment.say(f"SHA256 fingerprint {contexts.show_ephemeral(context)}")
+    return furnished(context, options, environment)
+
+
+def furnished(context: SSLContext, options: Options, environment: Environment) -> SSLContext:
+    """With what either role may have."""
+    from pync.wire.tls import contexts
+
+    if options.ssl_fingerprint:
+        contexts.pin(context, options.ssl_fingerprint)
+    if options.ssl_cert:
+        passphrase = partial(environment.secret, "PYNC_SSL_PASSPHRASE", "Passphrase of the key: ")
+        contexts.show(context, options.ssl_cert, options.ssl_key, passphrase)
+    contexts.offer(context, options.ssl_alpn, options.ssl_ciphers)
+    return context

@@ -1,0 +1,149 @@
+"""An endpoint seen through a stage: what passes here passes the protocol on its way.
+
+    session  <--flows-->  plain | engine | wire  <--two flows of its own-->  endpoint
+
+It is an endpoint like any other: it can be seen through one more stage, and
+whoever uses it need not know.  What failed further down is raised here once
+everything that came before it has been given out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from pync.errors import PyncError
+from pync.flow import Flow
+from pync.loop import Loop
+from pync.stage import Engine, Stage
+from pync.stream import Condition, EndOfStream, Endpoint, Sink, Source, WouldBlock
+
+MARKS = 1024  # that a ledger keeps
+
+
+class Ledger:
+    """How many of the bytes that went into a stage are confirmed, from what came out of it.
+
+    A mark says by which byte of the output so many bytes of the input have passed;
+    between two marks they are taken to be spread evenly.  With too many marks every
+    other one goes, which makes the answer coarser and never too small.
+    """
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._marks = deque([(0, 0)])
+
+    def add(self, taken: int, produced: int) -> None:
+        """So many more bytes are contained in the first `produced` of the output."""
+        if len(self._marks) >= MARKS:
+            self._marks = deque(list(self._marks)[::2])
+        self._taken += taken
+        self._marks.append((self._taken, produced))
+
+    def unconfirmed(self, confirmed: int) -> int:
+        """Bytes of the input that may not be in the first `confirmed` of the output."""
+        marks = self._marks
+        while len(marks) > 1 and marks[1][1] <= confirmed:
+            marks.popleft()
+        taken, produced = marks[0]
+        if len(marks) > 1:
+            next_taken, next_produced = marks[1]
+            share = max(0, confirmed - produced) / (next_produced - produced)
+            taken += int((next_taken - taken) * share)
+        return self._taken - taken
+
+
+class StagedSource(Source):
+    """The plain face's source, and then what went wrong in `below`, the flow to it."""
+
+    def __init__(self, face: Source, below: Flow) -> None:
+        self._face = face
+        self._below = below
+
+    @property
+    def backlog(self) -> int:
+        return self._face.backlog + self._below.held
+
+    @property
+    def moved_at(self) -> float:
+        return self._below.moved_at
+
+    def read(self, limit: int) -> bytes:
+        try:
+            return self._face.read(limit)
+        except (EndOfStream, WouldBlock, PyncError):
+            if self._below.error:
+                raise self._below.error from None
+            raise
+
+
+class StagedSink(Sink):
+    """The plain face's sink, over `below`, the flow from it to `sink`."""
+
+    def __init__(self, face: Sink, below: Flow, sink: Sink, changed: Condition) -> None:
+        self.limit = face.limit
+        self._face = face
+        self._below = below
+        self._sink = sink
+        self._changed = changed
+        self._ledger = Ledger()
+
+    @property
+    def moved_at(self) -> float:
+        return self._below.moved_at
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._raise_error()
+        taken = self._face.write(data)
+        self._ledger.add(taken, self._below.moved + self._below.held)
+        return taken
+
+    def end(self) -> None:
+        self._raise_error()
+        self._face.end()
+        if not self._below.over:
+            raise WouldBlock(condition=self._changed)
+
+    def _raise_error(self) -> None:
+        if self._below.error:
+            raise self._below.error
+
+    def unacknowledged(self) -> int:
+        return self._ledger.unconfirmed(self._below.moved - self._sink.unacknowledged())
+
+    def check(self) -> None:
+        self._raise_error()
+        self._sink.check()
+
+
+class Staged(Endpoint):
+    """`endpoint`, which it owns, seen through `engine`, which is established."""
+
+    def __init__(self, loop: Loop, endpoint: Endpoint, engine: Engine) -> None:
+        stage = Stage(engine)
+        self._loop = loop
+        self._endpoint = endpoint
+        down = Flow(stage.wire.source, endpoint.sink, loop.clock, stage.changed)
+        up = Flow(endpoint.source, stage.wire.sink, loop.clock, stage.changed)
+        self._flows = down, up
+        super().__init__(
+            StagedSource(stage.plain.source, up),
+            StagedSink(stage.plain.sink, down, endpoint.sink, stage.changed),
+            endpoint.peer,
+        )
+        self.descriptors = endpoint.descriptors
+        self.notes = (*endpoint.notes, *engine.notes)
+        for flow in self._flows:
+            loop.spawn(flow)
+
+    def _stop(self) -> None:
+        for flow in self._flows:
+            self._loop.cancel(flow)
+            flow.close()
+
+    def close(self) -> None:
+        self._stop()
+        self._endpoint.close()
+
+    def abort(self) -> None:
+        self._stop()
+        self._endpoint.abort()

@@ -1,0 +1,72 @@
+"""Who the peer of a TLS connection says it is."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from typing import Any, NamedTuple
+
+SHORT = {  # RFC 4514, section 3
+    "commonName": "CN", "countryName": "C", "localityName": "L", "stateOrProvinceName": "ST",
+    "organizationName": "O", "organizationalUnitName": "OU", "domainComponent": "DC",
+}  # fmt: skip
+
+
+class Certificate(NamedTuple):
+    """What a person wants to know of one.
+
+    subject, issuer: as in `CN=localhost, O=pync`.  names: the hosts that it is for.
+    begins, ends: as in `Nov 24 23:41:45 2026 GMT`.  fingerprint: `sha256:` and 64
+    hexadecimal digits.
+    """
+
+    subject: str
+    issuer: str
+    names: str
+    begins: str
+    ends: str
+    fingerprint: str
+
+
+def fingerprint(der: bytes) -> str:
+    return f"sha256:{hashlib.sha256(der).hexdigest()}"
+
+
+def peer_certificate(tls: ssl.SSLObject) -> Certificate | None:
+    """The peer's certificate, also where it has just been refused, or None if it sent none.
+
+    getpeercert knows only those that were accepted.  This one is public from Python
+    3.13 on (SSLObject.get_unverified_chain), and as old as 3.10.
+    """
+    chain = tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+    if not chain:
+        return None
+    found = chain[0].get_info()
+    return Certificate(
+        subject=distinguished(found["subject"]),
+        issuer=distinguished(found["issuer"]),
+        names=", ".join(name for _, name in found.get("subjectAltName", ())) or "no host",
+        begins=found["notBefore"],
+        ends=found["notAfter"],
+        fingerprint=fingerprint(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())),
+    )
+
+
+def distinguished(name: Any) -> str:
+    """A distinguished name, pairs in tuples, as text."""
+    pairs = [pair for relative in name for pair in relative]
+    return ", ".join(f"{SHORT.get(kind, kind)}={value}" for kind, value in pairs) or "nobody"
+
+
+def describe(tls: ssl.SSLObject) -> tuple[str, ...]:
+    """What was agreed on, and who the peer is, in a line each."""
+    cipher = tls.cipher()
+    alpn = tls.selected_alpn_protocol()
+    agreed = [tls.version(), cipher and cipher[0], alpn and f"ALPN {alpn}"]
+    lines = [f"TLS: {', '.join(filter(None, agreed))}"]
+    if peer := peer_certificate(tls):
+        lines.append(
+            f"TLS: the peer is {peer.subject}, says {peer.issuer}, "
+            f"from {peer.begins} to {peer.ends}, {peer.fingerprint}"
+        )
+    return tuple(lines)

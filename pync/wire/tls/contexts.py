@@ -1,0 +1,133 @@
+"""What a TLS connection is made with: what is trusted, what is shown, what is offered.
+
+Everything here is read before a connection is opened.
+"""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import Callable, Sequence
+
+from pync.errors import LocalError, UsageError
+from pync.wire.tls.certificates import fingerprint
+
+# The same with each Python; a certificate in a file of trusted ones need not be an authority's.
+VERIFY = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which ssl has no name for
+CERTIFICATE, HANDSHAKE = 11, 22  # a message and a record's type (RFC 8446, 4 and 5.1)
+
+
+def for_client(trustfile: str | None) -> ssl.SSLContext:
+    """Trusts the system's authorities, or those in the PEM file `trustfile`."""
+    try:
+        context = ssl.create_default_context(cafile=trustfile)
+    except OSError as error:
+        raise unreadable("--ssl-trustfile", trustfile, error) from None
+    return prepared(context)
+
+
+def for_server(client_ca: str | None) -> ssl.SSLContext:
+    """Asks clients for a certificate if there is `client_ca`, a PEM file of authorities."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # Nobody resumes a session here, and a client that never reads would be left with them
+    # unread: its system would reset the connection at its end.
+    context.num_tickets = 0
+    if client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(client_ca)
+        except OSError as error:
+            raise unreadable("--ssl-client-ca", client_ca, error) from None
+    return prepared(context)
+
+
+def prepared(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags = VERIFY
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # which hides what was cut
+    return context
+
+
+def trust_anybody(context: ssl.SSLContext) -> None:
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+
+def pin(context: ssl.SSLContext, wanted: str) -> None:
+    """Trust the certificate with the fingerprint `wanted` and no other, whatever its dates.
+
+    A server that asks for no certificate gets none, and one that asks lets OpenSSL
+    judge it, which wants to know it beforehand.  So when it arrives, before it is
+    judged, it is made an authority of its own if it is the right one.  ssl has no
+    public way to look at messages; without this one nobody would be let in.
+    """
+
+    def look(
+        _tls: object, direction: str, version: int, record: int, message: int, data: bytes
+    ) -> None:
+        if (direction, record, message) == ("read", HANDSHAKE, CERTIFICATE):
+            found = first_certificate(data, version)
+            if fingerprint(found) == wanted:
+                context.load_verify_locations(cadata=found)
+
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
+    context._msg_callback = look  # type: ignore[attr-defined]
+
+
+def first_certificate(message: bytes, version: int) -> bytes:
+    """The peer's own, DER, of a Certificate message (RFC 5246, 7.4.2; RFC 8446, 4.4.2)."""
+    start = 4
+    if version == ssl.TLSVersion.TLSv1_3:
+        start += 1 + message[start]  # the request's context
+    start += 3  # the list's length
+    length = int.from_bytes(message[start : start + 3], "big")
+    return bytes(message[start + 3 : start + 3 + length])
+
+
+def show(
+    context: ssl.SSLContext, certificate: str, key: str | None, passphrase: Callable[[], bytes]
+) -> None:
+    """Use the PEM files; without `key` it is in `certificate` too."""
+    try:
+        context.load_cert_chain(certificate, key, passphrase)
+    except OSError as error:
+        raise unreadable(
+            "--ssl-cert", " and ".join(filter(None, (certificate, key))), error
+        ) from None
+
+
+def show_ephemeral(context: ssl.SSLContext) -> str:
+    """Use a key and a certificate that are made for this process; the fingerprint."""
+    try:
+        from pync.wire.tls.ephemeral import make
+    except ImportError:
+        raise UsageError(
+            "--listen --ssl without --ssl-cert makes a certificate, which needs the cryptography "
+            "library; install it with: pip install 'pync-netcat[tls]'"
+        ) from None
+    pem, der = make()
+    with tempfile.NamedTemporaryFile() as file:  # ssl reads keys from files alone; mode 0600
+        file.write(pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return fingerprint(der)
+
+
+def offer(context: ssl.SSLContext, protocols: Sequence[str], ciphers: str | None) -> None:
+    """protocols: for ALPN, best first.  ciphers: in OpenSSL's words, of TLS 1.2."""
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    if ciphers:
+        try:
+            context.set_ciphers(ciphers)
+        except ssl.SSLError:
+            raise UsageError(f"--ssl-ciphers: OpenSSL knows no cipher in {ciphers!r}") from None
+
+
+def unreadable(option: str, file: str | None, error: OSError) -> LocalError:
+    reason = getattr(error, "reason", None)  # ssl.SSLError's
+    words = reason.replace("_", " ").lower() if reason else error.strerror
+    return LocalError(f"{option}: cannot use {file}: {words}")

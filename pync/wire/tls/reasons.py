@@ -1,0 +1,63 @@
+"""Why TLS failed, in words that name the way out."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+
+from pync.wire.tls.certificates import Certificate, peer_certificate
+
+TRUST = "name its authority with --ssl-trustfile"
+PIN = "pin it with --ssl-fingerprint"
+
+
+def untrusted(found: Certificate) -> str:
+    return f"{found.issuer} is not trusted; {TRUST}, or {PIN} {found.fingerprint}"
+
+
+def mismatch(found: Certificate) -> str:
+    return f"name mismatch: certificate is for {found.names}"
+
+
+# By X509_V_ERR_*, openssl-verification-options(1) has their words.
+REFUSALS: Mapping[int, Callable[[Certificate], str]] = {
+    9: lambda found: f"certificate is not yet valid, but from {found.begins}",
+    10: lambda found: f"certificate has expired, on {found.ends}",
+    18: lambda found: f"self-signed certificate; {PIN} {found.fingerprint}",
+    19: untrusted,
+    20: untrusted,
+    21: untrusted,
+    62: mismatch,
+    64: mismatch,
+}
+ALERT = "_ALERT_"  # in OpenSSL's name of an error that is the peer's
+RECORD_TYPES = range(20, 25)  # RFC 8446, 5.1, and heartbeats
+
+
+def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | None) -> str:
+    """`error` in words.  tls: where it happened; first: what the peer began with."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return refused(error, peer_certificate(tls), pin)
+    if first and first[0] not in RECORD_TYPES:
+        return f"the peer does not speak TLS, but says {first.splitlines()[0]!r}"
+    if isinstance(error, ssl.SSLEOFError):
+        if tls.version() is None:
+            return "the peer closed the connection during the handshake"
+        return "the peer ended without close_notify, so something may be missing"
+    reason = error.reason or str(error)
+    if ALERT in reason:
+        return f"the peer refuses: {words(reason.partition(ALERT)[2])}"
+    return words(reason)
+
+
+def refused(error: ssl.SSLCertVerificationError, found: Certificate | None, pin: str | None) -> str:
+    if not found:
+        return error.verify_message
+    if pin:
+        return f"certificate is {found.fingerprint}, which is not the pinned one"
+    row = REFUSALS.get(error.verify_code)
+    return row(found) if row else error.verify_message
+
+
+def words(reason: str) -> str:
+    return reason.replace("_", " ").lower()
