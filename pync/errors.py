@@ -8,6 +8,7 @@
     │   ├── ResolveError     a name has no address
     │   ├── ConnectError     a connection could not be opened
     │   ├── ConnectionLost   an open connection broke
+    │   ├── ProtocolError    the peer breaks its protocol, or says no in it
     │   └── TimedOut         nothing happened for too long
     ├── OutputClosed         the reader of standard output went away
     └── Interrupted          a signal asked us to end
@@ -66,6 +67,10 @@ class ConnectError(NetworkError):
 
 class ConnectionLost(NetworkError):
     """An established connection broke."""
+
+
+class ProtocolError(NetworkError):
+    """The peer breaks its protocol, or says no in it."""
 
 
 class TimedOut(NetworkError):

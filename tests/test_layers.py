@@ -14,9 +14,18 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    "status options environment stream wire wire.crlf wire.safe_text wire.telnet",
-    "interrupts loop bypass stage taps transports transports.memory transports.sockets",
-    "movers transports.datagrams transports.settings transports.stdio transports.stdio_threads",
+    (
+        "status options environment stream wire wire.crlf wire.safe_text wire.telnet "
+        "wire.starttls.opening"
+    ),
+    (
+        "interrupts loop bypass stage taps transports transports.memory transports.sockets "
+        "wire.starttls.lines wire.starttls.packets wire.starttls.xmpp"
+    ),
+    (
+        "movers transports.datagrams transports.settings transports.stdio transports.stdio_threads "
+        "wire.starttls"
+    ),
     "flow transports.inet transports.datagram_listeners",
     "relay endings transports.tcp transports.udp transports.unix",
     "session",
@@ -39,6 +48,7 @@ ONLY_IN = {
     "ssl": {"wire.tls"},
     "subprocess": {"transports.process"},
     "sys": {"cli"},
+    "xml.parsers": {"wire.starttls.xmpp"},
 }
 
 
