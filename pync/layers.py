@@ -13,7 +13,7 @@ from pync.opening import Layer
 from pync.options import Options
 from pync.stage import Engine
 from pync.staged import Staged
-from pync.stream import Peer
+from pync.stream import Endpoint, Peer
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -28,12 +28,16 @@ def layers(options: Options, environment: Environment, loop: Loop) -> Layers:
     """
     makers: list[Callable[[Peer], Layer]] = []
     if options.starttls:
-        makers.append(starttls(options))
+        makers.append(plain_opening(options))
     if options.ssl:
         makers.append(tls(options, environment, loop))
     if options.telnet:
         makers.append(telnet(loop))
     return lambda peer: [make(peer) for make in makers]
+
+
+def as_it_is(endpoint: Endpoint) -> Endpoint:
+    return endpoint
 
 
 def stage(name: str, loop: Loop, engine: Engine) -> Layer:
@@ -47,14 +51,14 @@ def telnet(loop: Loop) -> Callable[[Peer], Layer]:
     return lambda _: stage("telnet", loop, Telnet())
 
 
-def starttls(options: Options) -> Callable[[Peer], Layer]:
-    from pync.wire.starttls import STARTTLS
+def plain_opening(options: Options) -> Callable[[Peer], Layer]:
+    from pync.wire.starttls import STARTTLS, starttls
 
-    begin = STARTTLS.get(options.starttls or "")
-    if begin is None:
-        raise UsageError(f"--starttls: {options.starttls!r} is not one of {', '.join(STARTTLS)}")
+    protocol = options.starttls or ""
+    if protocol not in STARTTLS:
+        raise UsageError(f"--starttls: {protocol!r} is none of {', '.join(STARTTLS)}")
     name = server_name(options) or "localhost"
-    return lambda peer: Layer("STARTTLS", begin(peer.target, name), lambda endpoint: endpoint)
+    return lambda peer: Layer("STARTTLS", starttls(protocol, peer.target, name), as_it_is)
 
 
 def tls(options: Options, environment: Environment, loop: Loop) -> Callable[[Peer], Layer]:
