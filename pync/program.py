@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pync import dial
 from pync.environment import Environment
-from pync.errors import Interrupted, NetworkError, OutputClosed
+from pync.errors import Interrupted, NetworkError, OutputClosed, PyncError
 from pync.loop import Loop, Task
 from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
@@ -102,7 +102,7 @@ class Program:
         opening = self._opening(connecting.endpoint, connecting.deadline)
         try:
             self._loop.run(opening)
-        except Interrupted:
+        except PyncError:
             opening.close()
             raise
         return opening.endpoint

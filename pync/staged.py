@@ -98,6 +98,8 @@ class StagedSink(Sink):
         return taken
 
     def end(self) -> None:
+        if self._below.error and not self.unacknowledged():
+            return  # the peer has gone, and has all that was for it but the end
         self._raise_error()
         self._face.end()
         if not self._below.over:

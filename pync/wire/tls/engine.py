@@ -21,7 +21,7 @@ from collections import deque
 
 from pync.errors import NetworkError, ProtocolError
 from pync.wire.tls.certificates import describe, peer_certificate
-from pync.wire.tls.reasons import explain
+from pync.wire.tls.reasons import cut_short, explain
 
 RECORD = 16 * 1024  # bytes that a record holds at the most (RFC 8446, 5.1)
 FIRST = 80  # bytes kept of what the peer began with, for the case that it speaks no TLS
@@ -89,7 +89,7 @@ class Tls:
     def _check_pin(self) -> None:
         found = peer_certificate(self._tls) if self._pin else None
         if self._pin and (not found or found.fingerprint != self._pin):
-            raise ProtocolError(f"TLS with {self._peer} failed: certificate is not the pinned one")
+            raise self._failure("certificate is not the pinned one")
 
     def send(self, data: bytes | memoryview) -> int:
         try:
@@ -148,6 +148,9 @@ class Tls:
             return b""
         except ssl.SSLZeroReturnError:
             pass
+        except ssl.SSLEOFError:
+            self._broken = self._failure(cut_short(self._ending))
+            return b""
         except ssl.SSLError as error:
             self._broken = self._failed(error)
             return b""
@@ -167,5 +170,7 @@ class Tls:
 
     def _failed(self, error: ssl.SSLError) -> ProtocolError:
         first = b"" if self.established else self._first
-        why = explain(error, self._tls, first, self._pin)
+        return self._failure(explain(error, self._tls, first, self._pin))
+
+    def _failure(self, why: str) -> ProtocolError:
         return ProtocolError(f"TLS with {self._peer} failed: {why}")

@@ -34,6 +34,12 @@ ALERT = "_ALERT_"  # in OpenSSL's name of an error that is the peer's
 RECORD_TYPES = range(20, 25)  # RFC 8446, 5.1, and heartbeats
 
 
+def cut_short(ended: bool) -> str:
+    """An end that TLS does not know of.  ended: whether ours came before."""
+    way_out = "; if it took our end for a lost client, --no-shutdown is the way out"
+    return "the peer ended without close_notify, something may be missing" + way_out * ended
+
+
 def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | None) -> str:
     """`error` in words.  tls: where it happened; first: what the peer began with."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -41,9 +47,7 @@ def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | No
     if first and first[0] not in RECORD_TYPES:
         return f"the peer does not speak TLS, but says {first.splitlines()[0]!r}"
     if isinstance(error, ssl.SSLEOFError):
-        if tls.version() is None:
-            return "the peer closed the connection during the handshake"
-        return "the peer ended without close_notify, so something may be missing"
+        return "the peer closed the connection during the handshake"
     reason = error.reason or str(error)
     if ALERT in reason:
         return f"the peer refuses: {words(reason.partition(ALERT)[2])}"
@@ -51,10 +55,10 @@ def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | No
 
 
 def refused(error: ssl.SSLCertVerificationError, found: Certificate | None, pin: str | None) -> str:
-    if not found:
-        return error.verify_message
     if pin:
-        return f"certificate is {found.fingerprint}, which is not the pinned one"
+        return f"certificate is {found.fingerprint if found else 'another'}, not the pinned one"
+    if not found:  # OpenSSL keeps no client's that it refused
+        return error.verify_message
     row = REFUSALS.get(error.verify_code)
     return row(found) if row else error.verify_message
 
