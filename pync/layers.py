@@ -106,5 +106,7 @@ def furnished(context: SSLContext, options: Options, environment: Environment) -
     if options.ssl_cert:
         passphrase = partial(environment.secret, "PYNC_SSL_PASSPHRASE", "Passphrase of the key: ")
         contexts.show(context, options.ssl_cert, options.ssl_key, passphrase)
+    if keys := environment.variables.get("SSLKEYLOGFILE"):
+        contexts.log_keys(context, keys)
     contexts.offer(context, options.ssl_alpn, options.ssl_ciphers)
     return context

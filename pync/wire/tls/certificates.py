@@ -70,3 +70,8 @@ def describe(tls: ssl.SSLObject) -> tuple[str, ...]:
             f"from {peer.begins} to {peer.ends}, {peer.fingerprint}"
         )
     return tuple(lines)
+
+
+def words(reason: str) -> str:
+    """OpenSSL's name of an error as words."""
+    return reason.replace("_", " ").lower()

@@ -10,43 +10,55 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from pync.errors import LocalError, UsageError
-from pync.wire.tls.certificates import fingerprint
+from pync.wire.tls.certificates import fingerprint, words
 
 # The same with each Python; a certificate in a file of trusted ones need not be an authority's.
 VERIFY = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which ssl has no name for
 CERTIFICATE, HANDSHAKE = 11, 22  # a message and a record's type (RFC 8446, 4 and 5.1)
+FOREIGN_KEY = "the key does not belong to the certificate"
+REASONS = {  # OpenSSL's, for files
+    "": "there is no certificate with its key in it",
+    "KEY_VALUES_MISMATCH": FOREIGN_KEY,
+    "NO_CERTIFICATE_ASSIGNED": FOREIGN_KEY,  # the kinds of the keys differ
+}
 
 
 def for_client(trustfile: str | None) -> ssl.SSLContext:
     """Trusts the system's authorities, or those in the PEM file `trustfile`."""
-    try:
-        context = ssl.create_default_context(cafile=trustfile)
-    except OSError as error:
-        raise unreadable("--ssl-trustfile", trustfile, error) from None
-    return prepared(context)
+    context = prepared(ssl.PROTOCOL_TLS_CLIENT)
+    if trustfile:
+        trust(context, "--ssl-trustfile", trustfile)
+    else:
+        context.load_default_certs()
+    return context
 
 
 def for_server(client_ca: str | None) -> ssl.SSLContext:
     """Asks clients for a certificate if there is `client_ca`, a PEM file of authorities."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # Nobody resumes a session here, and a client that never reads would be left with them
-    # unread: its system would reset the connection at its end.
+    context = prepared(ssl.PROTOCOL_TLS_SERVER)
+    # Nobody resumes a session here.  A client that never reads would be left with tickets
+    # unread, and its system would reset the connection at its end.
     context.num_tickets = 0
     if client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
-        try:
-            context.load_verify_locations(client_ca)
-        except OSError as error:
-            raise unreadable("--ssl-client-ca", client_ca, error) from None
-    return prepared(context)
+        trust(context, "--ssl-client-ca", client_ca)
+    return context
 
 
-def prepared(context: ssl.SSLContext) -> ssl.SSLContext:
+def prepared(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags = VERIFY
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # which hides what was cut
     return context
+
+
+def trust(context: ssl.SSLContext, option: str, file: str) -> None:
+    try:
+        context.load_verify_locations(file)
+    except OSError as error:
+        raise unusable(option, file, error) from None
 
 
 def trust_anybody(context: ssl.SSLContext) -> None:
@@ -91,12 +103,19 @@ def show(
     context: ssl.SSLContext, certificate: str, key: str | None, passphrase: Callable[[], bytes]
 ) -> None:
     """Use the PEM files; without `key` it is in `certificate` too."""
+    asked = []
+
+    def answer() -> bytes:
+        asked.append(True)
+        return passphrase()
+
     try:
-        context.load_cert_chain(certificate, key, passphrase)
+        context.load_cert_chain(certificate, key, answer)
     except OSError as error:
-        raise unreadable(
-            "--ssl-cert", " and ".join(filter(None, (certificate, key))), error
-        ) from None
+        if asked:
+            raise LocalError(f"--ssl-cert: wrong passphrase for {key or certificate}") from None
+        files = " and ".join(filter(None, (certificate, key)))
+        raise unusable("--ssl-cert", files, error) from None
 
 
 def show_ephemeral(context: ssl.SSLContext) -> str:
@@ -127,7 +146,17 @@ def offer(context: ssl.SSLContext, protocols: Sequence[str], ciphers: str | None
             raise UsageError(f"--ssl-ciphers: OpenSSL knows no cipher in {ciphers!r}") from None
 
 
-def unreadable(option: str, file: str | None, error: OSError) -> LocalError:
-    reason = getattr(error, "reason", None)  # ssl.SSLError's
-    words = reason.replace("_", " ").lower() if reason else error.strerror
-    return LocalError(f"{option}: cannot use {file}: {words}")
+def log_keys(context: ssl.SSLContext, file: str) -> None:
+    """Add the keys of each connection to `file`, in NSS's key log format."""
+    try:
+        context.keylog_filename = file
+    except OSError as error:
+        raise unusable("SSLKEYLOGFILE", file, error) from None
+
+
+def unusable(what: str, file: str, error: OSError) -> LocalError:
+    if isinstance(error, ssl.SSLError):
+        reason = REASONS.get(error.reason or "") or words(error.reason)
+    else:
+        reason = error.strerror or str(error)
+    return LocalError(f"{what}: cannot use {file}: {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 
-from pync.wire.tls.certificates import Certificate, peer_certificate
+from pync.wire.tls.certificates import Certificate, peer_certificate, words
 
 TRUST = "name its authority with --ssl-trustfile"
 PIN = "pin it with --ssl-fingerprint"
@@ -61,7 +61,3 @@ def refused(error: ssl.SSLCertVerificationError, found: Certificate | None, pin:
         return error.verify_message
     row = REFUSALS.get(error.verify_code)
     return row(found) if row else error.verify_message
-
-
-def words(reason: str) -> str:
-    return reason.replace("_", " ").lower()
