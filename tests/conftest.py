@@ -6,10 +6,13 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from harness import descriptors
+
+if TYPE_CHECKING:
+    from authority import Authority
 
 # A script's background job starts with these ignored, and so would all that tests start.
 for number in (signal.SIGINT, signal.SIGQUIT):
@@ -17,21 +20,12 @@ for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
 
 
-def descriptors() -> set[str]:
-    """Each open descriptor and what it is."""
-    found = set()
-    for link in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the one that lists them
-            found.add(f"{link.name} {link.readlink()}")
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _no_descriptor_left() -> Iterator[None]:
     before = descriptors()
     yield
     gc.collect()
-    assert descriptors() <= before, "a test left descriptors open"
+    assert descriptors().items() <= before.items(), "a test left descriptors open"
 
 
 @pytest.fixture(params=["the movers that the ends allow", "copying alone"])
@@ -39,3 +33,11 @@ def _each_mover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """For tests whose outcome must not depend on how the bytes are moved."""
     if request.param == "copying alone":
         monkeypatch.setenv("PYNC_FORBID", "sendfile splice conduit")
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The tests' certificates, made when the first test asks for them."""
+    from authority import make_authority
+
+    return make_authority(tmp_path_factory.mktemp("authority"))

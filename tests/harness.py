@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -31,10 +31,11 @@ NULL = subprocess.DEVNULL
 PATIENCE = 20.0  # seconds that anything here may take before it counts as hung
 
 PYNC = (sys.executable, "-m", "pync")
-PEERS = {  # Debian's packages: netcat-openbsd netcat-traditional ncat socat
+PEERS = {  # Debian's packages: netcat-openbsd netcat-traditional ncat socat openssl
     name: shutil.which(program)
     for name, program in {
         "openbsd": "nc.openbsd", "traditional": "nc.traditional", "ncat": "ncat", "socat": "socat",
+        "openssl": "openssl",
     }.items()
 }  # fmt: skip
 
@@ -197,6 +198,15 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0
     with socket.socket(family, kind) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def descriptors(pid: int | str = "self") -> dict[str, str]:
+    """The open descriptors of a process, and what each is."""
+    found = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile, as is the one that lists our own
+            found[link.name] = str(link.readlink())
+    return found
 
 
 @contextmanager

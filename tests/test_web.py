@@ -2,76 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import PIPE, Program, Result, free_port
+from harness import PIPE, Program, Result
 from plain_peer import HERE
-
-ROMEO = """\
-But soft what light through yonder window breaks
-It is the east and Juliet is the sun
-Arise fair sun and kill the envious moon
-Who is already sick and pale with grief
-"""
-
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
-NGINX_CONFIGURATION = """\
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr notice;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path temporary;
-    proxy_temp_path temporary;
-    fastcgi_temp_path temporary;
-    uwsgi_temp_path temporary;
-    scgi_temp_path temporary;
-    server {{
-        listen {host}:{port};
-        root pages;
-    }}
-}}
-"""
-
-
-@contextmanager
-def nginx(directory: Path) -> Iterator[int]:
-    """nginx, serving `directory`/pages; its port."""
-    if NGINX is None:
-        pytest.skip("nginx is not installed (Debian: nginx-light)")
-    port = free_port()
-    configuration = directory / "nginx.conf"
-    configuration.write_text(NGINX_CONFIGURATION.format(host=HERE, port=port))
-    with Program(NGINX, "-p", f"{directory}", "-c", f"{configuration}", "-e", "stderr") as server:
-        server.expect('using the ".*" event method')  # by then it listens
-        yield port
-
-
-@contextmanager
-def http_server(directory: Path) -> Iterator[int]:
-    """Python's http.server, serving `directory`/pages; its port."""
-    argv = (sys.executable, "-u", "-m", "http.server", "--bind", HERE, "0")
-    with Program(*argv, cwd=directory / "pages") as server:
-        yield int(server.expect(r"Serving HTTP on \S+ port (\d+)", "out")[1])
-
-
-SERVERS = {"nginx": nginx, "http.server": http_server}
+from web_servers import LARGE, ROMEO, SERVERS, make_pages
 
 
 @pytest.fixture(params=SERVERS)
 def web_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The port of a web server that has romeo.txt, and a large page."""
-    pages = tmp_path / "pages"
-    pages.mkdir()
-    (pages / "romeo.txt").write_text(ROMEO)
-    (pages / "large").write_bytes(bytes(range(256)) * 16_384)
+    make_pages(tmp_path)
     with SERVERS[request.param](tmp_path) as port:
         yield str(port)
 
@@ -97,7 +40,7 @@ def test_a_large_page_arrives_whole(web_port: str) -> None:
     """Told of stdin's end, nginx would take it for ours and give up on what takes longer."""
     status, out, _ = ask(web_port, b"GET /large HTTP/1.0\r\n\r\n", "--no-shutdown")
     assert status == 0
-    assert out.partition(b"\r\n\r\n")[2] == bytes(range(256)) * 16_384
+    assert out.partition(b"\r\n\r\n")[2] == LARGE
 
 
 def test_a_request_in_lines_becomes_one_in_crlf(web_port: str) -> None:
