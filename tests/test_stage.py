@@ -14,7 +14,7 @@ from test_flow import Record
 
 from pync.loop import Loop
 from pync.stage import HIGH_WATER, Stage
-from pync.staged import Staged
+from pync.staged import MARKS, Ledger, Staged
 from pync.stream import EndOfStream, Endpoint, Ends, WouldBlock
 from pync.transports.memory import Given, MemoryPipe
 from pync.transports.unix import UnixAddress
@@ -161,3 +161,23 @@ def test_one_side_of_a_stack_may_end_while_the_other_goes_on() -> None:
             (near.source, at_near),
         )
     assert (at_far.data, at_near.data) == (b"", b"".join(late))
+
+
+def test_what_is_confirmed_on_the_wire_tells_what_is_confirmed_of_the_users_bytes() -> None:
+    ledger = Ledger()
+    ledger.add(100, 120)  # 100 of the user's are in the first 120 on the wire
+    ledger.add(100, 240)
+    seen = [(sent, ledger.unconfirmed(sent)) for sent in (-5, 0, 60, 119, 120, 239, 240, 264)]
+    assert seen == [
+        (-5, 200), (0, 200), (60, 150), (119, 101), (120, 100), (239, 1), (240, 0), (264, 0),
+    ]  # fmt: skip
+
+
+def test_a_ledger_of_many_small_writes_stays_small_and_never_tells_too_little() -> None:
+    ledger = Ledger()
+    for n in range(10 * MARKS):
+        ledger.add(1, 23 * (n + 1))
+    assert ledger.unconfirmed(0) == 10 * MARKS
+    for confirmed in range(0, 23 * 10 * MARKS, 999):
+        assert ledger.unconfirmed(confirmed) >= 10 * MARKS - confirmed // 23
+    assert ledger.unconfirmed(23 * 10 * MARKS) == 0
