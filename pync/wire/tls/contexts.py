@@ -93,10 +93,15 @@ def first_certificate(message: bytes, version: int) -> bytes:
     """The peer's own, DER, of a Certificate message (RFC 5246, 7.4.2; RFC 8446, 4.4.2)."""
     start = 4
     if version == ssl.TLSVersion.TLSv1_3:
-        start += 1 + message[start]  # the request's context
+        start += 1 + number(message, start, 1)  # the request's context
     start += 3  # the list's length
-    length = int.from_bytes(message[start : start + 3], "big")
+    length = number(message, start, 3)
     return bytes(message[start + 3 : start + 3 + length])
+
+
+def number(message: bytes, start: int, size: int) -> int:
+    """A number of that many bytes, as far as they are there: nobody has checked them yet."""
+    return int.from_bytes(message[start : start + size], "big")
 
 
 def show(
