@@ -137,8 +137,6 @@ class FaceSink(Sink):
         finally:
             self._changed.notify()
 
-    abandon = end
-
 
 class Stage:
     """An engine with its two faces.  changed: notified of whatever happens at either."""

@@ -15,7 +15,7 @@ from pync.errors import PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.stage import Engine, Stage
-from pync.stream import Condition, EndOfStream, Endpoint, Sink, Source, WouldBlock
+from pync.stream import Condition, Endpoint, Sink, Source, WouldBlock
 
 MARKS = 1024  # that a ledger keeps
 
@@ -53,7 +53,11 @@ class Ledger:
 
 
 class StagedSource(Source):
-    """The plain face's source, and then what went wrong in `below`, the flow to it."""
+    """The plain face's source, and then what went wrong in `below`, the flow to it.
+
+    Unless the protocol has its own end (close_notify) and that has come: a peer that then
+    closes without reading ours resets the connection, and nothing is missing.
+    """
 
     def __init__(self, face: Source, below: Flow) -> None:
         self._face = face
@@ -70,7 +74,7 @@ class StagedSource(Source):
     def read(self, limit: int) -> bytes:
         try:
             return self._face.read(limit)
-        except (EndOfStream, WouldBlock, PyncError):
+        except (WouldBlock, PyncError):
             if self._below.error:
                 raise self._below.error from None
             raise
