@@ -15,6 +15,9 @@ SHORT = {  # RFC 4514, section 3
 }  # fmt: skip
 
 
+SHOWN = 5  # names of hosts, of those in one certificate
+
+
 class Certificate(NamedTuple):
     """What a person wants to know of one, escaped: it is the peer who wrote it.
 
@@ -58,10 +61,15 @@ def contents(certificate: Any) -> Sequence[str]:
     return (
         distinguished(found["subject"]),
         distinguished(found["issuer"]),
-        ", ".join(name for _, name in found.get("subjectAltName", ())) or "no host",
+        hosts([name for _, name in found.get("subjectAltName", ())]),
         found["notBefore"],
         found["notAfter"],
     )
+
+
+def hosts(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "no host") + more
 
 
 def distinguished(name: Any) -> str:
