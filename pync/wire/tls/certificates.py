@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from pync.address import printable
 
 SHORT = {  # RFC 4514, section 3
     "commonName": "CN", "countryName": "C", "localityName": "L", "stateOrProvinceName": "ST",
@@ -13,7 +16,7 @@ SHORT = {  # RFC 4514, section 3
 
 
 class Certificate(NamedTuple):
-    """What a person wants to know of one.
+    """What a person wants to know of one, escaped: it is the peer who wrote it.
 
     subject, issuer: as in `CN=localhost, O=pync`.  names: the hosts that it is for.
     begins, ends: as in `Nov 24 23:41:45 2026 GMT`.  fingerprint: `sha256:` and 64
@@ -41,14 +44,23 @@ def peer_certificate(tls: ssl.SSLObject) -> Certificate | None:
     chain = tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
     if not chain:
         return None
-    found = chain[0].get_info()
-    return Certificate(
-        subject=distinguished(found["subject"]),
-        issuer=distinguished(found["issuer"]),
-        names=", ".join(name for _, name in found.get("subjectAltName", ())) or "no host",
-        begins=found["notBefore"],
-        ends=found["notAfter"],
-        fingerprint=fingerprint(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())),
+    der = ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())
+    texts = (*contents(chain[0]), fingerprint(der))
+    return Certificate(*map(printable, texts))
+
+
+def contents(certificate: Any) -> Sequence[str]:
+    """What stands in one, as the fields of Certificate have it."""
+    try:
+        found = certificate.get_info()
+    except (ValueError, ssl.SSLError):  # text that is not UTF-8, where it has to be
+        return ("(unreadable)",) * 5
+    return (
+        distinguished(found["subject"]),
+        distinguished(found["issuer"]),
+        ", ".join(name for _, name in found.get("subjectAltName", ())) or "no host",
+        found["notBefore"],
+        found["notAfter"],
     )
 
 
