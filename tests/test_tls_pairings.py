@@ -3,9 +3,11 @@ what one knows of the other's end is what it has been told."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from authority import Authority
 from harness import NULL, PIPE, Program
-from plain_peer import HERE, ROLES, joined, start
+from plain_peer import HERE, ROLES, ended_within, joined, start
 from plain_tls import VERSIONS, PlainTls, client_context, server_context, tls_options
 from tls_peers import CLIENTS, SERVERS
 
@@ -186,6 +188,8 @@ def test_keys_may_change_while_both_talk(
         for turn in range(1, TURNS + 1):
             pync.send(TALK)
             openssl.send(f"{command}\n".encode())
+            wait_until_read(openssl)
+            pync.send(b"what it said so far is flushed with this\n")
             openssl.expect(f"(?s)({obeyed}.*){{{turn}}}", where)  # it has read this line alone
             openssl.send(TALK)
             assert pync.receive(turn * len(TALK)) == TALK * turn
@@ -199,6 +203,14 @@ def test_keys_may_change_while_both_talk(
     seen = messages.read_text()
     assert len(re.findall(f">>> .* {asks}\n", seen)) == TURNS
     assert not answers or len(re.findall(f"<<< .* {answers}\n", seen)) >= TURNS
+
+
+def wait_until_read(program: Program) -> None:
+    """Until nothing is left in the pipe to its stdin."""
+    assert program.process.stdin
+    unread = bytearray(4)
+    while fcntl.ioctl(program.process.stdin, termios.FIONREAD, unread) or any(unread):
+        assert not ended_within(program, 0.01)
 
 
 def test_a_client_that_asks_for_a_renegotiation_is_refused(authority: Authority) -> None:
