@@ -148,8 +148,7 @@ def test_the_keys_are_added_to_the_log_that_is_asked_for(
 def test_z_says_by_its_status_whether_tls_can_be_had(authority: Authority) -> None:
     trust = ("--ssl-trustfile", f"{authority.root}")
     with joined_tls(authority, "connects", "-z") as (pync, peer):
-        assert peer.drain() == b""
-        peer.send_close_notify()
+        assert peer.drain_until_any_end()[0] == b""  # tickets that nobody reads may reset it
         assert pync.finish() == (0, b"", "")
     with joined("connects", "-z", *trust) as (pync, sock):
         sock.sendall(b"SSH-2.0-plain\r\n")
