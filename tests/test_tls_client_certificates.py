@@ -13,6 +13,7 @@ from typing import Any
 import authority as made
 import pytest
 from authority import Authority, Leaf
+from cryptography.hazmat.primitives.serialization import NoEncryption
 from harness import PIPE, Program, Result
 from plain_peer import HERE, start
 from tls_peers import SERVERS, openssl_client, socat_client
@@ -107,7 +108,7 @@ def clients(tmp_path: Path) -> dict[str, Leaf]:
     leaves = {}
     for name, (signer, days) in kinds.items():
         leaf = made.sign(name, made.ecdsa_key(), signer, days)
-        leaves[name] = made.write_leaf(tmp_path / name, leaf, b"", made.NoEncryption())
+        leaves[name] = made.write_leaf(tmp_path / name, leaf, b"", NoEncryption())
     return leaves
 
 

@@ -10,6 +10,7 @@ import authority as made
 import pytest
 from authority import Leaf
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import NoEncryption
 from cryptography.x509.oid import ExtensionOID
 from harness import PIPE, Program
 from hypothesis import given
@@ -38,7 +39,7 @@ def write(directory: Path, subject: str, *hosts: bytes, signer: str = "") -> Lea
     if root:
         (directory / "root.pem").write_bytes(root.pem)
     leaf = made.sign(subject, made.ecdsa_key(), root, (-1, 1), names(*hosts))
-    return made.write_leaf(directory / "leaf", leaf, b"", made.NoEncryption())
+    return made.write_leaf(directory / "leaf", leaf, b"", NoEncryption())
 
 
 @pytest.mark.parametrize(

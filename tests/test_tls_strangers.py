@@ -47,6 +47,11 @@ def record(version: bytes, message: bytes) -> bytes:
     return b"\x16" + version + len(message).to_bytes(2, "big") + message
 
 
+def cut_short(sock: socket.socket) -> None:
+    sock.sendall(b"hm")
+    sock.shutdown(socket.SHUT_WR)
+
+
 # What they do, and what is said of it.
 NO_TLS = "the peer does not speak TLS, but says "
 GONE = "failed: the peer closed the connection during the handshake"
@@ -59,7 +64,7 @@ STRANGERS: dict[str, tuple[Act, str]] = {
     "ssh": (says(b"SSH-2.0-OpenSSH_9.2p1\r\n"), rf"failed: {NO_TLS}b'SSH-2\.0-OpenSSH_9\.2p1'"),
     "a long line": (says(b"x" * 100_000), rf"failed: {NO_TLS}b'x{{80}}'"),
     "words that are cut short": (
-        lambda sock: (sock.sendall(b"hm"), sock.shutdown(socket.SHUT_WR))[0],
+        cut_short,
         rf"failed: {NO_TLS}b'hm'",
     ),
     "a record of nonsense": (says(record(b"\3\3", b"\0nonsense")), "failed: unexpected message"),
@@ -218,7 +223,10 @@ from pync import cli, environment
 cli.Environment = lambda: environment.Environment(clock=lambda: {IN_A_HURRY} * time.monotonic())
 sys.exit(cli.main())
 """
-HURRYING = {"shell": 'python=$1; shift 3; exec "$python" -c "$HURRY" "$@"', "env": {"HURRY": HURRY}}
+HURRYING: dict[str, Any] = {
+    "shell": 'python=$1; shift 3; exec "$python" -c "$HURRY" "$@"',
+    "env": {"HURRY": HURRY},
+}
 
 
 @each_role
