@@ -135,7 +135,7 @@ class Tls:
 
     def data_received(self, limit: int) -> bytes:
         pieces = []
-        while limit and (piece := self._take(limit)):
+        while limit and (piece := self._take(limit) if self._plain else self._decrypt(limit)):
             pieces.append(piece)
             limit -= len(piece)
         if self._broken and not pieces:
@@ -143,9 +143,7 @@ class Tls:
         return b"".join(pieces)
 
     def _take(self, limit: int) -> bytes:
-        """Some bytes for the user; empty if there are none."""
-        if not self._plain:
-            return self._decrypt(limit)
+        """Of what is decrypted already."""
         piece = self._plain.popleft()
         if len(piece) > limit:
             self._plain.appendleft(piece[limit:])
