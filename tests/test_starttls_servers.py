@@ -125,7 +125,7 @@ def test_a_conversation_under_tls(protocol: str, authority: Authority) -> None:
         result = client.finish()
     check_end(protocol, result)
     assert re.search(r"^TLS: TLSv1\.[23], ", result.err, re.MULTILINE)
-    assert "TLS: the peer is CN=valid, says CN=intermediate, " in result.err
+    assert "TLS: certificate of CN=valid, issued by CN=intermediate, " in result.err
     assert b"STARTTLS" not in result.out
 
 

@@ -86,8 +86,8 @@ def describe(tls: ssl.SSLObject) -> tuple[str, ...]:
     lines = [f"TLS: {', '.join(filter(None, agreed))}"]
     if peer := peer_certificate(tls):
         lines.append(
-            f"TLS: the peer is {peer.subject}, says {peer.issuer}, "
-            f"from {peer.begins} to {peer.ends}, {peer.fingerprint}"
+            f"TLS: certificate of {peer.subject}, issued by {peer.issuer}, "
+            f"valid from {peer.begins} to {peer.ends}, {peer.fingerprint}"
         )
     return tuple(lines)
 
