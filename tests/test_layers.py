@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    """status options environment stream wire wire.crlf wire.safe_text wire.telnet
+    """status values environment stream wire wire.crlf wire.safe_text wire.telnet
        wire.starttls.opening wire.tls wire.tls.certificates wire.tls.ephemeral""",
-    """interrupts loop bypass stage taps transports transports.memory transports.sockets
+    """options interrupts loop bypass stage taps transports transports.memory transports.sockets
        wire.starttls.lines wire.starttls.packets wire.starttls.xmpp
        wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads

@@ -1,0 +1,148 @@
+"""What the text of an option's value means: a time, a size, a name.
+
+A reader raises ValueError with words that go behind "... is".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pync.address import check_name, check_port
+
+UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+# A year of seconds and the kernel's int: beyond them a value is a mistake.
+MAX_TIME = 366 * 24 * 3600.0
+MAX_INT = (1 << 31) - 1
+MAX_PROTOCOLS = 65_000  # bytes of ALPN, which tells their length in two
+MAX_KEEPALIVE = 32767  # Linux, in net/tcp.h
+
+# Debian's nc, RFC 2474 and 8622's names, and netcat-traditional's four.
+TOS_NAMES = {
+    "critical": 0xA0, "inetcontrol": 0xC0, "netcontrol": 0xE0,
+    "lowdelay": 0x10, "throughput": 0x08, "reliability": 0x04, "lowcost": 0x02,
+    "minimize-delay": 0x10, "maximize-throughput": 0x08,
+    "maximize-reliability": 0x04, "minimize-cost": 0x02,
+    "ef": 0xB8, "va": 0xB0, "le": 0x04,
+    **{f"cs{n}": n << 5 for n in range(8)},
+    **{f"af{n}{m}": (n << 5) | (m << 3) for n in range(1, 5) for m in range(1, 4)},
+}  # fmt: skip
+
+
+def read_time(text: str) -> float:
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(ms|s|m|h|)", text, re.ASCII)
+    if not match or (seconds := float(match[1]) * UNITS[match[2]]) > MAX_TIME:
+        raise ValueError("not a time such as 1.5, 500ms, 2s, 1m or 1h")
+    return seconds
+
+
+def read_quit(text: str) -> float:
+    return -1 if text == "-1" else read_time(text)
+
+
+def read_pause(text: str) -> float:
+    seconds = read_time(text)
+    if seconds <= 0:
+        raise ValueError("not a time above zero")
+    return seconds
+
+
+def read_count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or not 1 <= int(text) <= MAX_INT:
+        raise ValueError("not a whole number above zero")
+    return int(text)
+
+
+def read_size(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,10})([kmg]?)", text.lower(), re.ASCII)
+    if not match or not 1 <= (size := int(match[1]) * SIZES[match[2]]) <= MAX_INT:
+        raise ValueError("not a size such as 4096, 64k or 1M")
+    return size
+
+
+def read_tos(text: str) -> int:
+    name = text.lower()
+    if name in TOS_NAMES:
+        return TOS_NAMES[name]
+    if re.fullmatch(r"0x[0-9a-f]{1,2}|\d{1,3}", name, re.ASCII) and int(name, 0) <= 255:
+        return int(name, 0)
+    raise ValueError("not a keyword such as ef, af11 or lowdelay, nor a number up to 255")
+
+
+def read_ttl(text: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", text, re.ASCII) or not 1 <= int(text) <= 255:
+        raise ValueError("not a number from 1 to 255")
+    return int(text)
+
+
+def read_keepalive(text: str) -> float:
+    seconds = read_pause(text)
+    if seconds > MAX_KEEPALIVE:
+        raise ValueError(f"not a time that the kernel takes, {MAX_KEEPALIVE} seconds at most")
+    return seconds
+
+
+def read_text(text: str) -> str:
+    if not text:
+        raise ValueError("empty")
+    return text
+
+
+def read_server_name(text: str) -> str:
+    check_name(text)
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        raise ValueError("not the name of a host") from None
+    return text
+
+
+def read_protocols(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    well = all(name and name.isascii() and len(name) < 256 for name in names)
+    if not well or len(text) > MAX_PROTOCOLS:
+        raise ValueError("not a list such as h2,http/1.1")
+    return names
+
+
+def read_fingerprint(text: str) -> str:
+    digits = text.lower().removeprefix("sha256:").replace(":", "")
+    if not text.lower().startswith("sha256:") or not re.fullmatch("[0-9a-f]{64}", digits):
+        raise ValueError("not sha256: and 64 hexadecimal digits")
+    return f"sha256:{digits}"
+
+
+def read_port(text: str) -> str:
+    check_port(text, lowest=0)
+    return text
+
+
+READERS: Mapping[str, Callable[[str], Any]] = {
+    "source_port": read_port,
+    "source": read_text,
+    "quit": read_quit,
+    "timeout": read_pause,
+    "wait": read_pause,
+    "idle_timeout": read_pause,
+    "linger": read_time,
+    "interval": read_time,
+    "recv_limit": read_count,
+    "recv_buffer": read_size,
+    "send_buffer": read_size,
+    "tos": read_tos,
+    "ttl": read_ttl,
+    "min_ttl": read_ttl,
+    "tcp_keepalive": read_keepalive,
+    "ssl_cert": read_text,
+    "ssl_key": read_text,
+    "ssl_trustfile": read_text,
+    "ssl_client_ca": read_text,
+    "ssl_ciphers": read_text,
+    "starttls": read_text,
+    "ssl_servername": read_server_name,
+    "ssl_alpn": read_protocols,
+    "ssl_fingerprint": read_fingerprint,
+}
