@@ -10,6 +10,7 @@ everything that came before it has been given out.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 
 from pync.errors import PyncError
 from pync.flow import Flow
@@ -152,8 +153,18 @@ class Staged(Endpoint):
             flow.close()
 
     def close(self) -> None:
+        self._say_end()
         self._stop()
         self._endpoint.close()
+
+    def _say_end(self) -> None:
+        """As far as it can be said at once: without it, this would look like a cut."""
+        down = self._flows[0]
+        with suppress(WouldBlock, PyncError):
+            self.sink.end()
+        with suppress(WouldBlock):
+            while not down.over and down.advance():
+                pass
 
     def abort(self) -> None:
         self._stop()

@@ -171,6 +171,37 @@ def a_signal_comes(pync: Program, peer: PlainTls) -> None:
     pync.signal(signal.SIGTERM)
 
 
+@both_roles
+@pytest.mark.parametrize(
+    ("options", "then", "status"),
+    [
+        ((), both_end, 0),
+        (("--no-shutdown",), both_end, 0),
+        (("-q", "200ms"), only_stdin_ends, 0),
+        (("-w", "200ms", "--wait", "20s"), nothing_happens, 0),
+        (("--idle-timeout", "200ms"), nothing_happens, 1),
+        (("-W", "1"), something_comes, 0),
+        ((), a_signal_comes, -signal.SIGTERM),
+        (("-t",), a_signal_comes, -signal.SIGTERM),
+    ],
+)
+def test_an_end_that_loses_nothing_is_told(
+    authority: Authority,
+    role: str,
+    options: tuple[str, ...],
+    then: Callable[[Program, PlainTls], None],
+    status: int,
+) -> None:
+    with joined_tls(authority, role, *options, stdin=PIPE) as (pync, peer):
+        pync.send(QUESTION)
+        assert peer.recv_exactly(len(QUESTION)) == QUESTION
+        then(pync, peer)
+        assert peer.drain() == b""
+        assert peer.sock.recv(1) == b""
+        peer.send_close_notify()
+        assert pync.finish().status == status
+
+
 def test_a_cut_is_no_end_on_a_socket_without_resets(authority: Authority, tmp_path: Path) -> None:
     path, leaf = tmp_path / "socket", authority.leaf["valid"]
     options = (*tls_options(authority, "connects", leaf), "--ssl-servername", "localhost")
@@ -268,6 +299,28 @@ def test_what_a_peer_sends_after_its_end_is_ignored_and_takes_no_memory(
 
 
 # Limits, where a record has come in part.
+
+
+@both_roles
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (("-q", "300ms"), 0),
+        (("-w", "300ms", "--wait", "20s"), 0),
+        (("--idle-timeout", "300ms"), 1),
+    ],
+)
+def test_a_record_that_stays_a_part_holds_no_limit_up(
+    authority: Authority, role: str, options: tuple[str, ...], status: int
+) -> None:
+    with joined_tls(authority, role, *options, stdin=PIPE) as (pync, peer):
+        came = a_record_has_begun(pync, peer)
+        if "-q" in options:
+            pync.end()
+        result = pync.finish(within=SOON)
+        assert result[:2] == (status, came)
+        assert len(complaints(result)) == status
+        assert peer.drain() == b""
 
 
 @pytest.mark.parametrize(
