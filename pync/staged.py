@@ -87,12 +87,18 @@ class StagedSource(Source):
 
 
 class StagedSink(Sink):
-    """The plain face's sink, over `below`, the flow from it to `sink`."""
+    """The plain face's sink, over `below`, the flow from it to `sink`.
 
-    def __init__(self, face: Sink, below: Flow, sink: Sink, changed: Condition) -> None:
+    beside: the flow the other way, which alone is told of a reset that it has read.
+    """
+
+    def __init__(
+        self, face: Sink, below: Flow, beside: Flow, sink: Sink, changed: Condition
+    ) -> None:
         self.limit = face.limit
         self._face = face
         self._below = below
+        self._beside = beside
         self._sink = sink
         self._changed = changed
         self._ledger = Ledger()
@@ -124,6 +130,8 @@ class StagedSink(Sink):
 
     def check(self) -> None:
         self._raise_error()
+        if self._beside.error:
+            raise self._beside.error
         self._sink.check()
 
 
@@ -139,7 +147,7 @@ class Staged(Endpoint):
         self._flows = down, up
         super().__init__(
             StagedSource(stage.plain.source, up, down),
-            StagedSink(stage.plain.sink, down, endpoint.sink, stage.changed),
+            StagedSink(stage.plain.sink, down, up, endpoint.sink, stage.changed),
             endpoint.peer,
         )
         self.descriptors = endpoint.descriptors

@@ -29,6 +29,8 @@ from plain_tls import (
 )
 from stdio_kinds import a_stdin
 from test_endings_limits import told_lost
+from test_endings_odd import kernels_view
+from test_signals import until
 from test_unix_sockets import a_socket
 
 QUESTION = b"question " * 1000
@@ -296,6 +298,22 @@ def test_what_a_peer_sends_after_its_end_is_ignored_and_takes_no_memory(
         pync.end()
         assert peer.drain() == b""
         assert pync.finish()[:2] == (0, b"")
+
+
+@both_roles
+def test_a_reset_after_the_peers_end_says_how_much_was_lost(
+    authority: Authority, role: str
+) -> None:
+    how = {"receive_buffer": LITTLE, "stdin": PIPE}
+    with joined_tls(authority, role, "--linger", "1m", **how) as (pync, peer):
+        peer.send_close_notify()
+        pync.send(bytes(SOME))
+        pync.end()
+        until(lambda: kernels_view(peer.sock)[0] == FIN_WAIT_1)
+        reset(peer.sock)
+        result = pync.finish(within=SOON)
+        assert result.status == 1
+        assert SOME >= told_lost(result) > 0
 
 
 # Limits, where a record has come in part.
