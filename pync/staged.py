@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 
-from pync.errors import PyncError
+from pync.errors import ConnectionLost, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.stage import Engine, Stage
@@ -78,12 +78,10 @@ class StagedSource(Source):
     def read(self, limit: int) -> bytes:
         try:
             return self._face.read(limit)
-        except WouldBlock:
-            if self._below.error:
-                raise self._below.error from None
-            raise
-        except PyncError as error:  # what the protocol makes of it follows from what failed below
-            raise self._below.error or self._beside.error or error from None
+        except WouldBlock as blocked:
+            raise self._below.error or blocked from None
+        except ConnectionLost as cut_short:  # that follows from what failed below
+            raise self._below.error or self._beside.error or cut_short from None
 
 
 class StagedSink(Sink):
