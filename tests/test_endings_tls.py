@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
 
@@ -413,3 +414,18 @@ def test_a_client_that_was_cut_short_is_told_of_and_the_listener_goes_on(
                     assert peer.silent(0.2)  # nobody has told it anything
                     peer.send_close_notify()
                     assert peer.drain() == b""
+
+
+def test_a_signal_with_nothing_under_way_is_an_end_to_all_clients(authority: Authority) -> None:
+    shown = tls_options(authority, "listens", authority.leaf["valid"])
+    with start("-lknv", *shown, HERE, "0", stdin=PIPE) as pync, ExitStack() as clients:
+        peers = []
+        for count in (1, 2):
+            sock = clients.enter_context(socket.create_connection((HERE, pync.port)))
+            peers.append(PlainTls(sock, client_context(authority.root)))
+            peers[-1].handshake()
+            peers[-1].sendall(b".")
+            assert pync.receive(count) == b"." * count
+        pync.signal(signal.SIGTERM)
+        assert [peer.drain() for peer in peers] == [b"", b""]
+        assert pync.finish().status == -signal.SIGTERM
