@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from pync.errors import LocalError, PyncError, TimedOut
+from pync.errors import ConnectionLost, LocalError, PyncError, TimedOut
 from pync.stream import NEVER
 
 if TYPE_CHECKING:
@@ -168,14 +168,15 @@ def idle_for(session: Session, limit: float | None) -> float:
 
 
 def failed_while_closing(session: Session) -> float:
-    """A reset while draining does no harm once everything is acknowledged."""
+    """A connection lost while draining does no harm once everything is acknowledged."""
     assert session.closing
     if session.closing.error or session.error is None:
         return NEVER
     if session.outward.held and not session.outward.over:
         return NEVER  # it is written first, as long as that moves
-    broken = session.inward.error or session.outward.error
-    return at_once(broken or session.remote.sink.unacknowledged())
+    draining = not (session.inward.error or session.outward.error)
+    harmless = draining and isinstance(session.error, ConnectionLost)
+    return at_once(not harmless or session.remote.sink.unacknowledged())
 
 
 def all_settled(session: Session) -> float:

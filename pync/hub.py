@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pync.errors import NetworkError, OutOfDescriptors
+from pync.errors import NetworkError, OutOfDescriptors, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.session import Session
@@ -82,6 +82,11 @@ class Hub:
         if error:
             self._complain(str(error))
 
+    def break_off(self, error: PyncError) -> None:
+        """End all sessions at once."""
+        for member in self._fan_out.members:
+            member.session.break_off(error)
+
     def _cut(self, member: Member) -> None:
         """Drop one that takes nothing, for the others' sake."""
         self._loop.cancel(member)
@@ -150,22 +155,22 @@ class FanOut(Sink):
     def __init__(self, clock: Callable[[], float], cut: Callable[[Member], None]) -> None:
         self._clock = clock
         self._cut = cut
-        self._members: dict[Member, None] = {}
+        self.members: dict[Member, None] = {}
         self._came = Condition()
         self._ended = False
 
     def add(self, member: Member) -> None:
-        self._members[member] = None
+        self.members[member] = None
         if self._ended:
             member.outbox.end()
         self._came.notify()
 
     def remove(self, member: Member) -> None:
-        self._members.pop(member, None)
+        self.members.pop(member, None)
         member.outbox.changed.notify()
 
     def write(self, data: bytes | memoryview) -> int:
-        takers = [member for member in self._members if member.takes]
+        takers = [member for member in self.members if member.takes]
         for member in takers:
             if member.outbox.room < len(data):
                 self._wait_for(member)
@@ -187,7 +192,7 @@ class FanOut(Sink):
 
     def end(self) -> None:
         self._ended = True
-        for member in self._members:
+        for member in self.members:
             member.outbox.end()
 
 

@@ -178,7 +178,11 @@ class Program:
             self._welcome,
             self._environment.complain,
         )
-        self._loop.run(hub)
+        try:
+            self._loop.run(hub)
+        except PyncError as error:
+            hub.break_off(error)  # so that no client takes this for the end
+            raise
 
     def _converse(self, remote: Endpoint, output: Sink) -> None:
         """One session, with standard input and output."""

@@ -10,8 +10,9 @@ everything that came before it has been given out.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 
-from pync.errors import PyncError
+from pync.errors import ConnectionLost, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.stage import Engine, Stage
@@ -77,21 +78,25 @@ class StagedSource(Source):
     def read(self, limit: int) -> bytes:
         try:
             return self._face.read(limit)
-        except WouldBlock:
-            if self._below.error:
-                raise self._below.error from None
-            raise
-        except PyncError as error:  # what the protocol makes of it follows from what failed below
-            raise self._below.error or self._beside.error or error from None
+        except WouldBlock as blocked:
+            raise self._below.error or blocked from None
+        except ConnectionLost as cut_short:  # that follows from what failed below
+            raise self._below.error or self._beside.error or cut_short from None
 
 
 class StagedSink(Sink):
-    """The plain face's sink, over `below`, the flow from it to `sink`."""
+    """The plain face's sink, over `below`, the flow from it to `sink`.
 
-    def __init__(self, face: Sink, below: Flow, sink: Sink, changed: Condition) -> None:
+    beside: the flow the other way, which alone is told of a reset that it has read.
+    """
+
+    def __init__(
+        self, face: Sink, below: Flow, beside: Flow, sink: Sink, changed: Condition
+    ) -> None:
         self.limit = face.limit
         self._face = face
         self._below = below
+        self._beside = beside
         self._sink = sink
         self._changed = changed
         self._ledger = Ledger()
@@ -123,6 +128,8 @@ class StagedSink(Sink):
 
     def check(self) -> None:
         self._raise_error()
+        if self._beside.error:
+            raise self._beside.error
         self._sink.check()
 
 
@@ -138,7 +145,7 @@ class Staged(Endpoint):
         self._flows = down, up
         super().__init__(
             StagedSource(stage.plain.source, up, down),
-            StagedSink(stage.plain.sink, down, endpoint.sink, stage.changed),
+            StagedSink(stage.plain.sink, down, up, endpoint.sink, stage.changed),
             endpoint.peer,
         )
         self.descriptors = endpoint.descriptors
@@ -152,8 +159,18 @@ class Staged(Endpoint):
             flow.close()
 
     def close(self) -> None:
+        self._say_end()
         self._stop()
         self._endpoint.close()
+
+    def _say_end(self) -> None:
+        """As far as it can be said at once: without it, this would look like a cut."""
+        down = self._flows[0]
+        with suppress(WouldBlock, PyncError):
+            self.sink.end()
+        with suppress(WouldBlock):
+            while not down.over and down.advance():
+                pass
 
     def abort(self) -> None:
         self._stop()

@@ -45,6 +45,7 @@ class PlainTls:
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         self.sock = sock
         sock.settimeout(PATIENCE)
+        self._set_tcp(socket.TCP_NODELAY)  # what waits for company would be lost at a reset
         serves = context.protocol == ssl.PROTOCOL_TLS_SERVER
         name = None if serves else "localhost"
         self._arrived, self._said = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -66,6 +67,20 @@ class PlainTls:
         """Send until nothing moves any more."""
         while self._writable(0.2):
             self._done(partial(self.tls.write, bytes(1 << 14)))
+
+    def encrypted(self, data: bytes) -> bytes:
+        """The records with that in them, to be sent by sock.sendall, or a part of them."""
+        assert not self._unsent
+        self._call(partial(self.tls.write, data))
+        records = bytes(self._unsent)
+        self._unsent.clear()
+        return records
+
+    def refuse(self) -> None:
+        """Send a fatal alert, as if bytes had come that make no sense."""
+        self._arrived.write(b"nonsense")
+        with suppress(ssl.SSLError):
+            self.recv()
 
     def send_close_notify(self) -> None:
         """Say that nothing more follows; the other direction goes on."""
@@ -159,11 +174,16 @@ class PlainTls:
 
     def _receive_some(self) -> None:
         data = self.sock.recv(1 << 16)
+        self._set_tcp(socket.TCP_QUICKACK)  # it is acknowledged, as if no handshake had been
         with self._lock:
             if data:
                 self._arrived.write(data)
             else:
                 self._arrived.write_eof()
+
+    def _set_tcp(self, option: int) -> None:
+        with suppress(OSError):  # unix sockets need none of that
+            self.sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
     def _send_some(self) -> None:
         """What the socket takes at once."""
@@ -234,6 +254,13 @@ def tls_options(authority: Authority, role: str, leaf: Leaf) -> tuple[str, ...]:
     return "--ssl", "--ssl-trustfile", f"{authority.root}"
 
 
+def context_against(authority: Authority, role: str, leaf: Leaf, **offer: Any) -> ssl.SSLContext:
+    """For the peer of a pync in its role; offer: as in client_context() and server_context()."""
+    if role == "listens":
+        return client_context(authority.root, **offer)
+    return server_context(leaf, **offer)
+
+
 @contextmanager
 def joined_tls(
     authority: Authority,
@@ -249,10 +276,7 @@ def joined_tls(
     leaf: what the one that listens shows.
     """
     shown = authority.leaf[leaf]
-    if role == "listens":
-        context = client_context(authority.root, version=version, alpn=alpn)
-    else:
-        context = server_context(shown, version=version, alpn=alpn)
+    context = context_against(authority, role, shown, version=version, alpn=alpn)
     with joined(role, *tls_options(authority, role, shown), *options, **how) as (pync, sock):
         peer = PlainTls(sock, context)
         peer.handshake()

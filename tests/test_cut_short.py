@@ -44,6 +44,20 @@ def test_a_signal_in_mid_transfer_resets_the_connection(
         assert len(drain_until_reset(peer)) < BIG
 
 
+def test_a_signal_in_mid_transfer_resets_the_connections_of_all_clients(tmp_path: Path) -> None:
+    with (
+        a_stdin("file", bytes(BIG), tmp_path) as stdin,
+        start("-lknv", HERE, "0", **stdin.how) as pync,
+        socket.socket() as peer,
+    ):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+        peer.connect((HERE, pync.port))
+        assert peer.recv(100)
+        pync.signal(signal.SIGTERM)
+        assert pync.finish().status == -signal.SIGTERM
+        assert len(drain_until_reset(peer)) < BIG
+
+
 def test_a_reader_that_leaves_in_mid_transfer_resets_the_connection(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     with (

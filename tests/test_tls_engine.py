@@ -15,7 +15,7 @@ from pairs import PAIRS, move_in
 from plain_tls import VERSIONS
 from test_flow import Record
 
-from pync.errors import ProtocolError
+from pync.errors import ConnectionLost, ProtocolError
 from pync.loop import Loop
 from pync.opening import Layer, Opening
 from pync.staged import Staged
@@ -97,7 +97,7 @@ def test_an_end_without_close_notify_is_an_error_after_what_came_before(
     client.receive_end()
     assert client.data_received(100) == b"partly"
     for _ in range(2):
-        with pytest.raises(ProtocolError, match=r"something may be missing$"):
+        with pytest.raises(ConnectionLost, match=r"something may be missing$"):
             client.data_received(100)
     assert not client.receive_over
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import ssl
 from collections import deque
 
-from pync.errors import NetworkError, ProtocolError
+from pync.errors import ConnectionLost, NetworkError, ProtocolError
 from pync.wire.tls.certificates import describe, fingerprint
 from pync.wire.tls.reasons import cut_short, explain, not_pinned
 
@@ -169,7 +169,7 @@ class Tls:
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLEOFError:
-            self._broken = self._failure(cut_short(self._ending))
+            self._broken = ConnectionLost(self._told(cut_short(self._ending)))
             return b""
         except ssl.SSLError as error:
             self._broken = self._failed(error)
@@ -195,4 +195,7 @@ class Tls:
         return self._failure(explain(error, self._tls, first, self._pin))
 
     def _failure(self, why: str) -> ProtocolError:
-        return ProtocolError(f"TLS with {self._peer} failed: {why}")
+        return ProtocolError(self._told(why))
+
+    def _told(self, why: str) -> str:
+        return f"TLS with {self._peer} failed: {why}"
