@@ -75,7 +75,6 @@ class Closing:
         self.drain_until = drain_until
         self.patience = patience
         self.drain: Flow | None = None
-        self.goodbye: Flow | None = None  # our end, where only the last moment may tell of it
         self.since = NEVER  # when it began
 
 
@@ -184,8 +183,6 @@ def all_settled(session: Session) -> float:
     closing, now = session.closing, session.clock()
     assert closing
     if not (closing.abrupt or session.inward.over):
-        return NEVER
-    if closing.goodbye and not closing.goodbye.over:
         return NEVER
     if not (closing.drain or session.outward.over):
         return NEVER

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pync import dial
 from pync.environment import Environment
@@ -17,7 +17,6 @@ from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
-    from pync.endings import Terms
     from pync.opening import Layers, Opening
     from pync.session import Session
 
@@ -86,7 +85,7 @@ class Program:
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
         else:
-            self._take_leave(remote)
+            remote.close()
 
     def _open(self, connecting: dial.Connecting) -> Endpoint:
         try:
@@ -213,29 +212,16 @@ class Program:
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse an empty datagram."""
         from pync.endings import Terms
+        from pync.session import Session
         from pync.taps import Limit
+        from pync.transports.memory import Discard, Given
 
         wait = self._options.connect_limit or dial.REPLY_WAIT
         terms = Terms(peer_end_is_final=True, reply_wait=wait)
-        self._give(remote, terms, b"", received=functools.partial(Limit, count=1))
-
-    def _take_leave(self, remote: Endpoint) -> None:
-        """End a connection that was only tried; a plain one has no more to it than that."""
-        if self._layers is None:
-            remote.close()
-        else:
-            from pync.endings import Terms
-
-            self._give(remote, Terms(one_way=True, quit_after=0))
-
-    def _give(self, remote: Endpoint, terms: Terms, *pieces: bytes, **how: Any) -> None:
-        """A session without us: `pieces`, and then the end."""
-        from pync.session import Session
-        from pync.transports.memory import Discard, Given
-
+        ends = Ends(Given(b""), Discard())
+        received = functools.partial(Limit, count=1)
         try:
-            ends = Ends(Given(*pieces), Discard())
-            self._loop.run(Session(self._loop, ends, remote, terms, **how))
+            self._loop.run(Session(self._loop, ends, remote, terms, received=received))
         finally:
             remote.close()
 

@@ -9,7 +9,7 @@ from pync.errors import NetworkError, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.stream import NEVER, Condition, Endpoint, Ends, Sink, Source, WouldBlock
-from pync.transports.memory import Discard, Given
+from pync.transports.memory import Discard
 
 
 def as_it_is(source: Source) -> Source:
@@ -68,7 +68,7 @@ class Session:
         waits = self.terms.keeps_end_back and not self.inward.moved
         if waits and not self.outward.over and not self.closing:
             raise WouldBlock(condition=self._changed)
-        if self.terms.sends_end or self.closing:
+        if self.terms.sends_end:
             self.remote.sink.end()
 
     def _end_local(self) -> None:
@@ -109,8 +109,6 @@ class Session:
             self._cancel(self.inward)
         else:
             self._stop(self.inward)
-            if self.inward.over and not self.terms.sends_end:
-                closing.goodbye = self._flow(Given(), self.remote.sink)
         if closing.drain_until > self.clock():
             self._cancel(self.outward)
             closing.drain = self._flow(self.remote.source, Discard())
@@ -133,9 +131,8 @@ class Session:
         """Stop everything and let go of remote."""
         self._cancel(self.inward)
         self._cancel(self.outward)
-        if self.closing:
-            for flow in filter(None, (self.closing.drain, self.closing.goodbye)):
-                self._cancel(flow)
+        if self.closing and self.closing.drain:
+            self._cancel(self.closing.drain)
         for fd in self.remote.descriptors:
             self._loop.forget(fd)
         if abrupt:
