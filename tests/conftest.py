@@ -28,11 +28,35 @@ def _no_descriptor_left() -> Iterator[None]:
     assert descriptors().items() <= before.items(), "a test left descriptors open"
 
 
-@pytest.fixture(params=["the movers that the ends allow", "copying alone"])
+# How the bytes are moved, and what is forbidden then.
+MOVERS = {"the movers that the ends allow": "", "copying alone": "sendfile splice conduit"}
+
+
+@pytest.fixture(params=MOVERS)
 def _each_mover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests whose outcome must not depend on how the bytes are moved."""
-    if request.param == "copying alone":
-        monkeypatch.setenv("PYNC_FORBID", "sendfile splice conduit")
+    monkeypatch.setenv("PYNC_FORBID", MOVERS[request.param])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The ways of _each_way: a test may name versions of TLS, or say why it has none."""
+    if "_each_way" in metafunc.fixturenames:
+        versions = metafunc.definition.get_closest_marker("tls")
+        plain_alone = metafunc.definition.get_closest_marker("plain_alone")
+        tls = () if plain_alone else versions.args if versions else ("TLSv1.3",)
+        metafunc.parametrize("_each_way", (*MOVERS, *tls), indirect=True)
+
+
+@pytest.fixture
+def _each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests with a peer that is joined(), and an outcome that depends on nothing between."""
+    if request.param in MOVERS:
+        monkeypatch.setenv("PYNC_FORBID", MOVERS[request.param])
+    else:
+        from tls_socket import over_tls
+
+        way = over_tls(request.getfixturevalue("authority"), request.param)
+        monkeypatch.setattr("plain_peer.way", way)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@
         peer.sendall(b"hello")
         assert pync.receive(5) == b"hello"
 
+With the fixture _each_way the same is played over TLS, and `peer` is a TlsSocket then.
+
 What the peer waits for it waits for with a limit, so that nothing here hangs.
 """
 
@@ -13,9 +15,9 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness import PATIENCE, PYNC, Program, Result
 
@@ -24,11 +26,33 @@ ROLES = ("connects", "listens")  # what pync does; the plain socket does the oth
 LITTLE = 4096  # a receive buffer that is soon full
 
 
+class Way(NamedTuple):
+    """How pync and its peer are joined over a TCP connection.
+
+    options: what pync is given for that, in its role.
+    peer: what the test plays with, made of the plain socket; pync's role comes first.
+    torn: the most bytes that may have arrived and be of no use, their record being cut.
+    """
+
+    options: Callable[[str], tuple[str, ...]] = lambda role: ()
+    peer: Callable[[str, socket.socket], socket.socket] = lambda role, sock: sock
+    torn: int = 0
+
+
+way = Way()  # the fixture _each_way puts another one here
+
+
+def torn() -> int:
+    """See Way."""
+    return way.torn
+
+
 @contextmanager
 def joined(
     role: str, *options: str, receive_buffer: int = 0, **how: Any
 ) -> Iterator[tuple[Program, socket.socket]]:
-    """pync in its `role`, and the plain socket at the other end of its TCP connection."""
+    """pync in its `role`, and the socket at the other end of its TCP connection."""
+    options = (*way.options(role), *options)
     with socket.socket() as plain:
         plain.settimeout(PATIENCE)
         if receive_buffer:
@@ -36,7 +60,7 @@ def joined(
         if role == "listens":
             with start("-lnv", *options, HERE, "0", **how) as pync:
                 plain.connect((HERE, pync.port))
-                yield pync, plain
+                yield pync, way.peer(role, plain)
         else:
             plain.bind((HERE, 0))
             plain.listen()
@@ -44,7 +68,7 @@ def joined(
                 peer, _ = plain.accept()
                 with peer:
                     peer.settimeout(PATIENCE)
-                    yield pync, peer
+                    yield pync, way.peer(role, peer)
 
 
 def start(*args: str, **how: Any) -> Program:
@@ -92,12 +116,21 @@ def flood(peer: socket.socket) -> None:
 def reset(peer: socket.socket) -> None:
     """Close with RST instead of FIN."""
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
+    os.close(peer.detach())
 
 
 def silent(peer: socket.socket, seconds: float) -> bool:
-    """Whether nothing comes for that long: no data, no FIN, no RST."""
-    return not select.select([peer], [], [], seconds)[0]
+    """Whether nothing comes for that long: no data, no end of any kind."""
+    peer.settimeout(seconds)
+    try:
+        peer.recv(1, socket.MSG_PEEK)
+    except (TimeoutError, BlockingIOError):
+        return True
+    except OSError:
+        return False
+    finally:
+        peer.settimeout(PATIENCE)
+    return False
 
 
 def ended_within(program: Program, seconds: float) -> bool:

@@ -25,7 +25,7 @@ from stdio_kinds import a_stdin
 from test_signals import until
 from test_unix_sockets import a_socket, listening
 
-pytestmark = pytest.mark.usefixtures("_each_mover")
+pytestmark = pytest.mark.usefixtures("_each_way")
 
 BIG = 8 << 20  # bytes: more than the kernel holds for a peer with a little buffer
 
@@ -44,6 +44,7 @@ def test_a_signal_in_mid_transfer_resets_the_connection(
         assert len(drain_until_reset(peer)) < BIG
 
 
+@pytest.mark.plain_alone("many clients")
 def test_a_signal_in_mid_transfer_resets_the_connections_of_all_clients(tmp_path: Path) -> None:
     with (
         a_stdin("file", bytes(BIG), tmp_path) as stdin,
@@ -80,6 +81,7 @@ def test_a_signal_with_nothing_under_way_is_an_end_like_any_other() -> None:
         assert pync.finish().status == -signal.SIGTERM
 
 
+@pytest.mark.plain_alone("TLS cannot stop receiving alone")
 def test_a_peer_that_takes_no_more_is_heard_to_its_end_without_any_linger(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     said = bytes(200_000)
@@ -112,6 +114,7 @@ def test_a_stdin_that_breaks_is_told_although_stdout_is_stuck() -> None:
     assert complaints(result) == ["pync: cannot read standard input: Connection reset by peer"]
 
 
+@pytest.mark.plain_alone("nobody is there yet")
 def test_a_signal_while_connecting_takes_the_clients_own_path_away(tmp_path: Path) -> None:
     server, own = tmp_path / "server", tmp_path / "own"
     with a_socket("", server) as listener, a_socket("") as first:
@@ -125,6 +128,7 @@ def test_a_signal_while_connecting_takes_the_clients_own_path_away(tmp_path: Pat
     assert not own.exists()
 
 
+@pytest.mark.plain_alone("datagrams")
 def test_a_sender_that_has_gone_before_it_could_be_answered_is_heard(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with listening("u", path, "-d") as pync:
@@ -136,6 +140,7 @@ def test_a_sender_that_has_gone_before_it_could_be_answered_is_heard(tmp_path: P
         assert pync.receive(8) == b"precious"
 
 
+@pytest.mark.plain_alone("many clients")
 def test_a_client_has_its_patience_from_when_its_outbox_is_full() -> None:
     """It took nothing for long before, but nothing much was waiting for it then."""
     with (

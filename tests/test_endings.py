@@ -1,7 +1,7 @@
 """How a session ends: both directions, either end first, a reset.
 
-pync, connecting and listening, is joined to a plain socket that the test plays
-by hand.  The other endings have modules of their own: time limits in
+pync, connecting and listening, is joined to a socket that the test plays by hand,
+a plain one and one with TLS.  The other endings have modules of their own: time limits in
 test_endings_limits, standard input and output in test_endings_stdio, datagrams
 and keep-open in test_endings_many, and pync with other netcats in test_pairings.
 """
@@ -30,7 +30,7 @@ from plain_peer import (
 )
 from stdio_kinds import STDINS, STDOUTS, a_stdin, a_stdout
 
-pytestmark = pytest.mark.usefixtures("_each_mover")
+pytestmark = pytest.mark.usefixtures("_each_way")
 
 QUESTION = bytes(range(256)) * 80
 ANSWER = bytes(reversed(range(256))) * 100
@@ -39,6 +39,8 @@ WHILE = 0.2  # seconds in which something would happen, if it were to
 MINUTE = "1m"
 
 both_roles = pytest.mark.parametrize("role", ROLES)
+# Where one direction goes on without the other.  TLS 1.2 was not made for it, and does it.
+each_tls = pytest.mark.tls("TLSv1.2", "TLSv1.3")
 
 
 # 1. Both directions have ended and all is flushed.
@@ -76,6 +78,7 @@ def test_both_directions_arrive_whole_in_any_stdout(role: str, kind: str, tmp_pa
 # 2. stdin ends: what is held is sent, then FIN.
 
 
+@each_tls
 @both_roles
 def test_the_peer_hears_that_stdin_has_ended(role: str, tmp_path: Path) -> None:
     with (
@@ -101,6 +104,7 @@ def test_an_answer_that_takes_its_time_is_waited_for(role: str, tmp_path: Path) 
         assert pync.finish()[:2] == (0, ANSWER)
 
 
+@each_tls
 @both_roles
 @pytest.mark.parametrize("options", [("--no-shutdown",), ("-q", "-1")], ids=" ".join)
 def test_the_end_of_stdin_can_be_kept_from_the_peer(
@@ -118,6 +122,7 @@ def test_the_end_of_stdin_can_be_kept_from_the_peer(
         assert pync.finish()[:2] == (0, b"answer")
 
 
+@each_tls
 @pytest.mark.parametrize("kind", ["null", "closed", "file", "pipe"])
 def test_a_listener_with_nothing_to_say_does_not_tell_a_sender_to_stop(
     kind: str, tmp_path: Path
@@ -134,6 +139,7 @@ def test_a_listener_with_nothing_to_say_does_not_tell_a_sender_to_stop(
         assert pync.finish()[:2] == (0, ANSWER)
 
 
+@each_tls
 @pytest.mark.parametrize("kind", ["null", "closed", "file", "pipe"])
 def test_a_client_with_nothing_to_say_tells_so(kind: str, tmp_path: Path) -> None:
     with (
@@ -185,6 +191,7 @@ def test_send_only_ends_soon_after_stdin_though_the_peer_stays(tmp_path: Path) -
 # 3. The peer ends: what is held is written, and stdout is closed.
 
 
+@each_tls
 @both_roles
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_reader_downstream_sees_the_peers_end_at_once(role: str, kind: str) -> None:
@@ -223,6 +230,7 @@ def test_at_a_terminal_the_peers_end_is_the_end(role: str) -> None:
 # 4. After that stdin may still give: to its end, or until it is silent too long.
 
 
+@each_tls
 @both_roles
 @pytest.mark.parametrize("kind", ["file", "late"])
 def test_what_stdin_gives_after_the_peers_end_is_still_sent(
@@ -250,6 +258,7 @@ def test_a_stdin_that_stays_silent_after_the_peers_end_is_given_up(role: str) ->
         assert 0.3 <= time.monotonic() - start < 10
 
 
+@each_tls
 @both_roles
 def test_a_stdin_that_pauses_after_the_peers_end_is_waited_for(role: str) -> None:
     with joined(role, "--linger", "800ms", stdin=PIPE) as (pync, peer):

@@ -34,7 +34,7 @@ from stdio_kinds import a_stdin
 from test_endings_limits import told_lost
 from test_signals import until, waiting_in
 
-pytestmark = pytest.mark.usefixtures("_each_mover")
+pytestmark = pytest.mark.usefixtures("_each_way")
 
 SOON = 5.0  # seconds, for what should happen at once on a machine that may be busy
 SOME = 200_000  # bytes: more than a LITTLE receive buffer holds, and less than the sender's kernel
@@ -104,6 +104,7 @@ def a_port_that_refuses() -> Iterator[str]:
         yield str(plain.getsockname()[1])
 
 
+@pytest.mark.plain_alone("datagrams")
 @pytest.mark.parametrize("options", [("-W", "1"), ("-q", "-1")], ids=" ".join)
 def test_refused_datagrams_are_a_failure(options: tuple[str, ...], tmp_path: Path) -> None:
     with (
@@ -117,6 +118,7 @@ def test_refused_datagrams_are_a_failure(options: tuple[str, ...], tmp_path: Pat
         assert "Connection refused" in line
 
 
+@pytest.mark.plain_alone("TLS cannot stop receiving alone")
 def test_a_peer_that_takes_no_more_may_say_its_last_words(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as server:
@@ -232,6 +234,7 @@ def send_until_stuck(peer: socket.socket) -> bytes:
     return sent
 
 
+@pytest.mark.plain_alone("the last record would be sent in part, and nobody sends the rest")
 def test_a_stuck_terminal_does_not_stop_the_other_direction() -> None:
     with at_a_stuck_terminal() as (pync, peer, screen, sent):
         for word in (b"still", b"here"):

@@ -22,7 +22,7 @@ from harness import NULL, PATIENCE, PIPE, Program
 from plain_peer import HERE, ROLES, complaints, drain, ended_within, flood, joined, reset, start
 from stdio_kinds import a_stdin
 
-pytestmark = pytest.mark.usefixtures("_each_mover")
+pytestmark = pytest.mark.usefixtures("_each_way")
 
 both_roles = pytest.mark.parametrize("role", ROLES)
 SOON = 5.0  # seconds, for what should happen at once on a machine that may be busy
@@ -180,6 +180,7 @@ def is_reset(pync: Program, peer: socket.socket) -> None:
     reset(peer)
 
 
+@pytest.mark.plain_alone("it is about nothing but descriptors, and takes its time")
 @pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
 @pytest.mark.parametrize("end", [ends_well, is_terminated, is_reset])
 def test_what_was_inherited_stays_blocking(
@@ -265,8 +266,8 @@ def floods(pync: Program, peer: socket.socket) -> None:
     flood(peer)
 
 
-def floods_and_ends(pync: Program, peer: socket.socket) -> None:
-    flood(peer)
+def says_much_and_ends(pync: Program, peer: socket.socket) -> None:
+    peer.sendall(bytes(2 << 20))  # more than stdout's pipe holds, and less than the kernel does
     peer.shutdown(socket.SHUT_WR)
 
 
@@ -284,7 +285,9 @@ STILL = {
     "the same without telling the peer": Still(options=("-q", "-1"), brought=loses_stdin),
     "a peer that reads nothing": Still(stdin="big file"),
     "a peer that ended, a silent stdin": Still(options=("--linger", "1m"), brought=ends),
-    "a peer that ended, stdout stuck": Still(options=("--linger", "1m"), brought=floods_and_ends),
+    "a peer that ended, stdout stuck": Still(
+        options=("--linger", "1m"), brought=says_much_and_ends
+    ),
     "stdout stuck": Still(brought=floods),
     "both ways stuck": Still(stdin="big file", brought=floods),
     "stdin unwanted but ready": Still(options=("-d",), stdin="big file"),
@@ -345,6 +348,7 @@ def a_file_that_cannot_be_read(tmp_path: Path) -> int:
     return os.open("/proc/self/mem", os.O_RDONLY)  # nothing is mapped at its beginning: EIO
 
 
+@pytest.mark.plain_alone("pync may have gone before its peer has shaken hands")
 @pytest.mark.parametrize("make", [opened_for_writing, a_file_that_cannot_be_read])
 def test_a_stdin_that_cannot_be_read_is_no_failure_of_the_network(
     make: Callable[[Path], int], tmp_path: Path
