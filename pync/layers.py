@@ -79,7 +79,7 @@ def server_name(options: Options) -> str | None:
 def client_context(options: Options, environment: Environment) -> SSLContext:
     from pync.wire.tls import contexts
 
-    context = contexts.for_client(options.ssl_trustfile)
+    context = contexts.for_client(options.ssl_trustfile, options.ssl_fingerprint)
     if options.ssl_insecure:
         environment.say("The peer may be anybody: --ssl-insecure checks no certificate")
         contexts.trust_anybody(context)
@@ -91,7 +91,7 @@ def client_context(options: Options, environment: Environment) -> SSLContext:
 def server_context(options: Options, environment: Environment) -> SSLContext:
     from pync.wire.tls import contexts
 
-    context = contexts.for_server(options.ssl_client_ca)
+    context = contexts.for_server(options.ssl_client_ca, options.ssl_fingerprint)
     if not options.ssl_cert:
         environment.say(f"SHA256 fingerprint {contexts.show_ephemeral(context)}")
     return furnished(context, options, environment)
@@ -101,8 +101,6 @@ def furnished(context: SSLContext, options: Options, environment: Environment) -
     """With what either role may have."""
     from pync.wire.tls import contexts
 
-    if options.ssl_fingerprint:
-        contexts.pin(context, options.ssl_fingerprint)
     if options.ssl_cert:
         passphrase = partial(environment.secret, "PYNC_SSL_PASSPHRASE", "Passphrase of the key: ")
         contexts.show(context, options.ssl_cert, options.ssl_key, passphrase)

@@ -1,5 +1,5 @@
-"""Certificates that were made to do harm: what stands in one reaches a person escaped, on one
-line, and what cannot be read ends the one connection, and no listener."""
+"""Certificates that are odd, or made to do harm: what stands in one reaches a person escaped, on
+one line, and what cannot be read ends the one connection, and no listener."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ def names(*hosts: bytes) -> x509.UnrecognizedExtension:
 
 
 def write(directory: Path, subject: str, *hosts: bytes, signer: str = "") -> Leaf:
-    """A certificate with that subject for those hosts; with a `signer`, its authority is in
-    `directory`/root.pem, and has that name."""
+    """A certificate with that subject for those hosts, or for none; with a `signer`, its authority
+    is in `directory`/root.pem, and has that name."""
     root = made.make_signer(signer, None) if signer else None
     if root:
         (directory / "root.pem").write_bytes(root.pem)
-    leaf = made.sign(subject, made.ecdsa_key(), root, (-1, 1), names(*hosts))
+    named = [names(*hosts)] if hosts else []
+    leaf = made.sign(subject, made.ecdsa_key(), root, (-1, 1), *named)
     return made.write_leaf(directory / "leaf", leaf, b"", NoEncryption())
 
 
@@ -66,6 +67,42 @@ def test_why_one_is_refused_is_told_in_one_line(
     assert (status, out) == (1, b"")
     assert re.fullmatch(r"pync: [^\x00-\x1f\x7f-\x9f]+\n", err)
     assert told in err
+
+
+@pytest.mark.parametrize(
+    ("subject", "told"),
+    [("localhost", ""), ("other.example", "name mismatch: certificate is for other.example\n")],
+)
+def test_one_that_names_no_host_is_for_its_subject(subject: str, told: str, tmp_path: Path) -> None:
+    leaf = write(tmp_path, subject)
+    with (
+        openssl_server(leaf, stdin=PIPE) as (_, port),
+        start("--ssl-trustfile", f"{leaf.chain}", "localhost", f"{port}", stdin=b"x") as pync,
+    ):
+        status, _, err = pync.finish()
+    assert status == bool(told)
+    assert err.endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [((-30, -1), "certificate has expired"), ((1, 30), "certificate is not yet valid")],
+)
+def test_the_dates_that_are_told_are_not_those_of_another(
+    days: tuple[int, int], told: str, tmp_path: Path
+) -> None:
+    root = made.make_signer("root", None)
+    authority = x509.BasicConstraints(ca=True, path_length=None)
+    usage = made.key_usage(made.CERTIFICATES)
+    late = made.sign("late", made.ecdsa_key(), root, days, authority, usage)
+    leaf = made.sign("leaf", made.ecdsa_key(), late, (-1, 1), names(b"localhost"))
+    shown = made.write_leaf(tmp_path / "leaf", leaf, late.pem, NoEncryption())
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    with (
+        openssl_server(shown, stdin=PIPE) as (_, port),
+        start("--ssl-trustfile", f"{tmp_path / 'root.pem'}", "localhost", f"{port}") as pync,
+    ):
+        assert pync.finish().err.endswith(f"failed: an authority's {told}\n")
 
 
 @pytest.mark.parametrize("host", [b"localhost", b"\xff\xfe"])

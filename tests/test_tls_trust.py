@@ -202,6 +202,12 @@ def test_every_other_is_refused(authority: Authority, name: str, version: str) -
     check_refused(ends, f"certificate is {leaf.fingerprint}, not the pinned one")
 
 
+def test_what_the_system_trusts_is_refused_too(authority: Authority) -> None:
+    leaf, ours = authority.leaf["valid"], {"SSL_CERT_FILE": f"{authority.root}"}
+    ends = met(leaf, "--ssl-fingerprint", authority.leaf["rsa"].fingerprint, env=ours)
+    check_refused(ends, f"certificate is {leaf.fingerprint}, not the pinned one")
+
+
 def test_to_pin_an_authority_is_not_to_trust_what_it_signs(authority: Authority) -> None:
     leaf = authority.leaf["valid"]
     assert leaf.issuers

@@ -24,23 +24,29 @@ REASONS = {  # OpenSSL's, for files
 }
 
 
-def for_client(trustfile: str | None) -> ssl.SSLContext:
-    """Trusts the system's authorities, or those in the PEM file `trustfile`."""
+def for_client(trustfile: str | None, pinned: str | None = None) -> ssl.SSLContext:
+    """Trusts the one certificate with the fingerprint `pinned`, or the authorities in the
+    PEM file `trustfile`, or the system's."""
     context = prepared(ssl.PROTOCOL_TLS_CLIENT)
-    if trustfile:
+    if pinned:
+        pin(context, pinned)
+    elif trustfile:
         trust(context, "--ssl-trustfile", trustfile)
     else:
         context.load_default_certs()
     return context
 
 
-def for_server(client_ca: str | None) -> ssl.SSLContext:
-    """Asks clients for a certificate if there is `client_ca`, a PEM file of authorities."""
+def for_server(client_ca: str | None, pinned: str | None = None) -> ssl.SSLContext:
+    """Asks clients for a certificate if it has to be `pinned`, as above, or comes from one
+    of the authorities in the PEM file `client_ca`."""
     context = prepared(ssl.PROTOCOL_TLS_SERVER)
     # Nobody resumes a session here.  A client that never reads would be left with tickets
     # unread, and its system would reset the connection at its end.
     context.num_tickets = 0
-    if client_ca:
+    if pinned:
+        pin(context, pinned)
+    elif client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
         trust(context, "--ssl-client-ca", client_ca)
     return context
