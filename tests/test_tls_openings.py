@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from authority import Authority
 from harness import PIPE, Program
-from plain_peer import complaints, drain_until_any_end, joined, silent
+from plain_peer import HERE, complaints, drain_until_any_end, joined, silent, start
 from plain_tls import tls_options
 from test_tls_strangers import (
     Options,
@@ -41,6 +41,23 @@ def test_a_listener_that_keeps_open_serves_several_at_once(authority: Authority)
         server.send(b"to all of you")
         server.end()
         assert [peer.drain() for peer in peers] == [b"to all of you"] * 5
+
+
+def test_of_several_who_come_at_once_one_is_served_and_the_others_hear_of_it(
+    authority: Authority,
+) -> None:
+    trust = ("--ssl-trustfile", f"{authority.root}")
+    with listening(authority) as server, ExitStack() as stack:
+        where = (HERE, f"{server.port}")
+        server.signal(signal.SIGSTOP)
+        clients = [
+            stack.enter_context(start(*trust, *where, stdin=b"client %d" % number))
+            for number in range(3)
+        ]
+        server.signal(signal.SIGCONT)
+        statuses = [client.finish().status for client in clients]
+        assert sorted(statuses) == [0, 1, 1]
+        assert server.finish()[:2] == (0, b"client %d" % statuses.index(0))
 
 
 # Silence.
