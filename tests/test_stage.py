@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from pairs import PAIRS, move_in
 from test_flow import Record
 
+from pync.errors import NetworkError
 from pync.loop import Loop
 from pync.stage import HIGH_WATER, Stage
-from pync.staged import Staged
+from pync.staged import MARKS, Ledger, Staged
 from pync.stream import EndOfStream, Endpoint, Ends, WouldBlock
-from pync.transports.memory import Given, MemoryPipe
+from pync.transports.memory import Discard, Given, MemoryPipe
 from pync.transports.unix import UnixAddress
 from pync.wire.safe_text import SafeText
 from pync.wire.telnet import DO, DONT, IAC, SB, SE, WILL, WONT, Telnet
@@ -161,3 +162,58 @@ def test_one_side_of_a_stack_may_end_while_the_other_goes_on() -> None:
             (near.source, at_near),
         )
     assert (at_far.data, at_near.data) == (b"", b"".join(late))
+
+
+class Dotted(Telnet):
+    """Tells its end by a dot, as TLS does by close_notify."""
+
+    def receive(self, data: bytes | memoryview) -> None:
+        text, dot, _ = bytes(data).partition(b".")
+        super().receive(text)
+        if dot:
+            self.receive_end()
+
+
+class CutOff(Given):
+    """Gives its pieces, and is broken then."""
+
+    def read(self, limit: int) -> bytes:
+        try:
+            return super().read(limit)
+        except EndOfStream:
+            raise NetworkError("cut off") from None
+
+
+@pytest.mark.parametrize(
+    ("said", "error"), [(b"all that there is.", None), (b"all that the", "cut off")]
+)
+def test_nothing_is_missing_if_the_end_was_told_before_the_break(
+    said: bytes, error: str | None
+) -> None:
+    """Whoever closes without reading our end resets the connection, having said it all."""
+    got = Record()
+    with Loop() as loop:
+        wire = Endpoint(CutOff(said), Discard(), UnixAddress("peer"))
+        (received,) = move_in(loop, (Staged(loop, wire, Dotted()).source, got))
+    assert got.data == said.rstrip(b".")
+    assert (received.error and str(received.error)) == error
+
+
+def test_what_is_confirmed_on_the_wire_tells_what_is_confirmed_of_the_users_bytes() -> None:
+    ledger = Ledger()
+    ledger.add(100, 120)  # 100 of the user's are in the first 120 on the wire
+    ledger.add(100, 240)
+    seen = [(sent, ledger.unconfirmed(sent)) for sent in (-5, 0, 60, 119, 120, 239, 240, 264)]
+    assert seen == [
+        (-5, 200), (0, 200), (60, 150), (119, 101), (120, 100), (239, 1), (240, 0), (264, 0),
+    ]  # fmt: skip
+
+
+def test_a_ledger_of_many_small_writes_stays_small_and_never_tells_too_little() -> None:
+    ledger = Ledger()
+    for n in range(10 * MARKS):
+        ledger.add(1, 23 * (n + 1))
+    assert ledger.unconfirmed(0) == 10 * MARKS
+    for confirmed in range(0, 23 * 10 * MARKS, 999):
+        assert ledger.unconfirmed(confirmed) >= 10 * MARKS - confirmed // 23
+    assert ledger.unconfirmed(23 * 10 * MARKS) == 0

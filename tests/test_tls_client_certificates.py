@@ -88,7 +88,7 @@ def test_a_listener_waits_for_who_shows_the_right_certificate(
         with connect(authority.root, server.port, right, stdin=HELLO) as program:
             assert program.finish()[:2] == (0, b"")
         assert server.finish()[:2] == (0, HELLO)
-        assert "TLS: the peer is CN=client, says CN=intermediate, from " in server.text()
+        assert "TLS: certificate of CN=client, issued by CN=intermediate, " in server.text()
 
 
 # What an authority may have signed, and a fingerprint stand for.

@@ -115,7 +115,7 @@ def test_who_the_peer_is_is_told_in_one_line(host: bytes, tmp_path: Path) -> Non
         status, _, err = pync.finish()
     assert status == 0
     *_, line = err.splitlines()
-    assert re.fullmatch(rf"TLS: the peer is .*{leaf.fingerprint}", line)
+    assert re.fullmatch(rf"TLS: certificate of .*{leaf.fingerprint}", line)
     assert host != b"localhost" or f"CN={ESCAPED}" in line
 
 

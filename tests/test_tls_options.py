@@ -98,7 +98,7 @@ def test_v_says_what_was_agreed_on_and_who_the_server_is(
     assert re.fullmatch(
         rf"Connection to 127\.0\.0\.1 \d+ port \[tcp/\*\] succeeded!\n"
         rf"TLS: {version}, [-A-Z0-9_]+\n"
-        rf"TLS: the peer is CN=valid, says CN=intermediate, from {DATE} to {DATE}, "
+        rf"TLS: certificate of CN=valid, issued by CN=intermediate, valid from {DATE} to {DATE}, "
         rf"{leaf.fingerprint}\n",
         pync.text(),
     )

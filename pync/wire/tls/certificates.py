@@ -16,6 +16,9 @@ SHORT = {  # RFC 4514, section 3
 }  # fmt: skip
 
 
+SHOWN = 5  # names of hosts, of those in one certificate
+
+
 class Certificate(NamedTuple):
     """What a person wants to know of one, escaped: it is the peer who wrote it.
 
@@ -68,16 +71,18 @@ def contents(certificate: Any) -> Sequence[str]:
     return (
         distinguished(found["subject"]),
         distinguished(found["issuer"]),
-        ", ".join(hosts(found)) or "no host",
+        hosts(found),
         found["notBefore"],
         found["notAfter"],
     )
 
 
-def hosts(found: Any) -> list[str]:
+def hosts(found: Any) -> str:
     """What a certificate is for: its subject's name where no other is given."""
     names = [name for _, name in found.get("subjectAltName", ())]
-    return names or [value for kind, value in pairs(found["subject"]) if kind == "commonName"]
+    names = names or [value for kind, value in pairs(found["subject"]) if kind == "commonName"]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "no host") + more
 
 
 def distinguished(name: Any) -> str:
@@ -98,8 +103,8 @@ def describe(tls: ssl.SSLObject) -> tuple[str, ...]:
     lines = [f"TLS: {', '.join(filter(None, agreed))}"]
     if peer := peer_certificate(tls):
         lines.append(
-            f"TLS: the peer is {peer.subject}, says {peer.issuer}, "
-            f"from {peer.begins} to {peer.ends}, {peer.fingerprint}"
+            f"TLS: certificate of {peer.subject}, issued by {peer.issuer}, "
+            f"valid from {peer.begins} to {peer.ends}, {peer.fingerprint}"
         )
     return tuple(lines)
 

@@ -5,6 +5,7 @@ Everything here is read before a connection is opened.
 
 from __future__ import annotations
 
+import os
 import ssl
 import tempfile
 from collections.abc import Callable, Sequence
@@ -24,29 +25,19 @@ REASONS = {  # OpenSSL's, for files
 }
 
 
-def for_client(trustfile: str | None, pinned: str | None = None) -> ssl.SSLContext:
-    """Trusts the one certificate with the fingerprint `pinned`, or the authorities in the
-    PEM file `trustfile`, or the system's."""
-    context = prepared(ssl.PROTOCOL_TLS_CLIENT)
-    if pinned:
-        pin(context, pinned)
-    elif trustfile:
-        trust(context, "--ssl-trustfile", trustfile)
-    else:
-        context.load_default_certs()
-    return context
+def for_client() -> ssl.SSLContext:
+    """Trusts nobody yet."""
+    return prepared(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def for_server(client_ca: str | None, pinned: str | None = None) -> ssl.SSLContext:
-    """Asks clients for a certificate if it has to be `pinned`, as above, or comes from one
-    of the authorities in the PEM file `client_ca`."""
+def for_server(client_ca: str | None) -> ssl.SSLContext:
+    """Asks clients for a certificate if there is `client_ca`, a PEM file of authorities."""
     context = prepared(ssl.PROTOCOL_TLS_SERVER)
-    # Nobody resumes a session here.  A client that never reads would be left with tickets
-    # unread, and its system would reset the connection at its end.
+    # Nobody needs to resume a session here.  A client that never reads would be left with
+    # tickets unread, and its system would reset the connection at its end.
     context.num_tickets = 0
-    if pinned:
-        pin(context, pinned)
-    elif client_ca:
+    context.options |= ssl.OP_NO_TICKET
+    if client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
         trust(context, "--ssl-client-ca", client_ca)
     return context
@@ -65,6 +56,14 @@ def trust(context: ssl.SSLContext, option: str, file: str) -> None:
         context.load_verify_locations(file)
     except OSError as error:
         raise unusable(option, file, reason_of(error, "a certificate in it is damaged")) from None
+
+
+def trust_authorities(context: ssl.SSLContext, trustfile: str | None) -> None:
+    """The system's, or those in the PEM file."""
+    if trustfile:
+        trust(context, "--ssl-trustfile", trustfile)
+    else:
+        context.load_default_certs()
 
 
 def trust_anybody(context: ssl.SSLContext) -> None:
@@ -156,7 +155,7 @@ def offer(context: ssl.SSLContext, protocols: Sequence[str], ciphers: str | None
         context.set_alpn_protocols(list(protocols))
     if ciphers:
         try:
-            context.set_ciphers(ciphers)
+            context.set_ciphers(f"{ciphers}:!aNULL:!eNULL")  # nobody checked, nothing hidden
         except ssl.SSLError:
             raise UsageError(f"--ssl-ciphers: OpenSSL knows no cipher in {ciphers!r}") from None
 
@@ -164,6 +163,7 @@ def offer(context: ssl.SSLContext, protocols: Sequence[str], ciphers: str | None
 def log_keys(context: ssl.SSLContext, file: str) -> None:
     """Add the keys of each connection to `file`, in NSS's key log format."""
     try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
         context.keylog_filename = file
     except OSError as error:
         raise unusable("SSLKEYLOGFILE", file, reason_of(error)) from None
