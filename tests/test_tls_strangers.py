@@ -14,14 +14,7 @@ from typing import Any
 import pytest
 from authority import Authority
 from harness import PATIENCE, PIPE, Program
-from plain_peer import (
-    HERE,
-    ROLES,
-    drain_until_any_end,
-    joined,
-    reset,
-    start,
-)
+from plain_peer import HERE, ROLES, drain_until_any_end, joined, reset, start
 from plain_tls import PlainTls, client_context, tls_options
 from tls_peers import openssl_client, openssl_server
 
@@ -67,10 +60,7 @@ STRANGERS: dict[str, tuple[Act, str]] = {
     ),
     "ssh": (says(b"SSH-2.0-OpenSSH_9.2p1\r\n"), rf"failed: {NO_TLS}b'SSH-2\.0-OpenSSH_9\.2p1'"),
     "a long line": (says(b"x" * 100_000), rf"failed: {NO_TLS}b'x{{80}}'"),
-    "words that are cut short": (
-        cut_short,
-        rf"failed: {NO_TLS}b'hm'",
-    ),
+    "words that are cut short": (cut_short, rf"failed: {NO_TLS}b'hm'"),
     "a record of nonsense": (says(record(b"\3\3", b"\0nonsense")), "failed: unexpected message"),
     "a record that is too long": (says(b"\x16\3\3\xff\xff" + bytes(100)), "failed: .*length.*"),
     "a refusal": (
