@@ -1,5 +1,5 @@
-"""Certificates that were made to do harm: what stands in one reaches a person escaped, on one
-line, and what cannot be read ends the one connection, and no listener."""
+"""Certificates that are odd, or made to do harm: what stands in one reaches a person escaped, on
+one line, and what cannot be read ends the one connection, and no listener."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import NoEncryption
 from cryptography.x509.oid import ExtensionOID
 from harness import PIPE, Program
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_peer import HERE, start
 from plain_tls import VERSIONS
@@ -33,12 +33,13 @@ def names(*hosts: bytes) -> x509.UnrecognizedExtension:
 
 
 def write(directory: Path, subject: str, *hosts: bytes, signer: str = "") -> Leaf:
-    """A certificate with that subject for those hosts; with a `signer`, its authority is in
-    `directory`/root.pem, and has that name."""
+    """A certificate with that subject for those hosts, or for none; with a `signer`, its authority
+    is in `directory`/root.pem, and has that name."""
     root = made.make_signer(signer, None) if signer else None
     if root:
         (directory / "root.pem").write_bytes(root.pem)
-    leaf = made.sign(subject, made.ecdsa_key(), root, (-1, 1), names(*hosts))
+    named = [names(*hosts)] if hosts else []
+    leaf = made.sign(subject, made.ecdsa_key(), root, (-1, 1), *named)
     return made.write_leaf(directory / "leaf", leaf, b"", NoEncryption())
 
 
@@ -48,9 +49,9 @@ def write(directory: Path, subject: str, *hosts: bytes, signer: str = "") -> Lea
         ("x", b"a\nb\x1b\xc2\x9b", "", "leaf.chain", r"certificate is for a\x0ab\x1b\x9b"),
         ("x", b"localhost\0.evil", "", "leaf.chain", r"certificate is for localhost\x00.evil"),
         ("x", b"localhost", FORGED, "", f"CN={ESCAPED} is not trusted; "),
-        ("x", b"\xff\xfe", "", "leaf.chain", "certificate is for "),
+        ("x", b"\xff\xfe", "", "leaf.chain", "certificate is for (unreadable)"),
         ("x", b"\xff\xfe", "", "", "self-signed certificate; "),
-        ("x", b"\xff\xfe", "stranger", "", " is not trusted; "),
+        ("x", b"\xff\xfe", "stranger", "", "(unreadable) is not trusted; "),
     ],
 )
 def test_why_one_is_refused_is_told_in_one_line(
@@ -68,6 +69,42 @@ def test_why_one_is_refused_is_told_in_one_line(
     assert told in err
 
 
+@pytest.mark.parametrize(
+    ("subject", "told"),
+    [("localhost", ""), ("other.example", "name mismatch: certificate is for other.example\n")],
+)
+def test_one_that_names_no_host_is_for_its_subject(subject: str, told: str, tmp_path: Path) -> None:
+    leaf = write(tmp_path, subject)
+    with (
+        openssl_server(leaf, stdin=PIPE) as (_, port),
+        start("--ssl-trustfile", f"{leaf.chain}", "localhost", f"{port}", stdin=b"x") as pync,
+    ):
+        status, _, err = pync.finish()
+    assert status == bool(told)
+    assert err.endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [((-30, -1), "certificate has expired"), ((1, 30), "certificate is not yet valid")],
+)
+def test_the_dates_that_are_told_are_not_those_of_another(
+    days: tuple[int, int], told: str, tmp_path: Path
+) -> None:
+    root = made.make_signer("root", None)
+    authority = x509.BasicConstraints(ca=True, path_length=None)
+    usage = made.key_usage(made.CERTIFICATES)
+    late = made.sign("late", made.ecdsa_key(), root, days, authority, usage)
+    leaf = made.sign("leaf", made.ecdsa_key(), late, (-1, 1), names(b"localhost"))
+    shown = made.write_leaf(tmp_path / "leaf", leaf, late.pem, NoEncryption())
+    (tmp_path / "root.pem").write_bytes(root.pem)
+    with (
+        openssl_server(shown, stdin=PIPE) as (_, port),
+        start("--ssl-trustfile", f"{tmp_path / 'root.pem'}", "localhost", f"{port}") as pync,
+    ):
+        assert pync.finish().err.endswith(f"failed: an authority's {told}\n")
+
+
 @pytest.mark.parametrize("host", [b"localhost", b"\xff\xfe"])
 def test_who_the_peer_is_is_told_in_one_line(host: bytes, tmp_path: Path) -> None:
     leaf = write(tmp_path, FORGED, host)
@@ -78,8 +115,10 @@ def test_who_the_peer_is_is_told_in_one_line(host: bytes, tmp_path: Path) -> Non
         status, _, err = pync.finish()
     assert status == 0
     *_, line = err.splitlines()
-    assert re.fullmatch(rf"TLS: certificate of .*{leaf.fingerprint}", line)
-    assert host != b"localhost" or f"CN={ESCAPED}" in line
+    name = re.escape(f"CN={ESCAPED}") if host == b"localhost" else r"\(unreadable\)"
+    assert re.fullmatch(
+        rf"TLS: certificate of {name}, issued by {name}, .*{leaf.fingerprint}", line
+    )
 
 
 @pytest.mark.parametrize("option", ["--ssl-client-ca", "--ssl-fingerprint"])
@@ -99,6 +138,7 @@ def test_no_client_ends_a_listener_by_what_is_in_its_certificate(
         assert not [line for line in server.text().splitlines() if line.startswith("pync: ")]
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.binary(max_size=12), st.sampled_from(list(VERSIONS.values())))
 def test_a_certificate_is_looked_for_in_anything(message: bytes, version: int) -> None:
     assert first_certificate(bytes([11, 0, 0, len(message)]) + message, version) in message

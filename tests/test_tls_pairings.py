@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from authority import Authority
@@ -17,6 +17,7 @@ from plain_peer import HERE, ROLES, joined, start
 from plain_tls import VERSIONS, PlainTls, client_context, server_context, tls_options
 from tls_peers import CLIENTS, SERVERS
 
+Sock = TypeVar("Sock", bound=socket.socket)
 MIB = 1 << 20
 CUT = r"pync: TLS with .* failed: the peer ended without close_notify, something may be missing"
 BLAMED = rf"{CUT}(; if it took our end for a lost client, --no-shutdown is the way out)?"
@@ -207,30 +208,66 @@ class ByteByByte(socket.socket):
     """Sends one byte at a time, each in a segment of its own."""
 
     def send(self, data: Any, flags: int = 0) -> int:
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return super().send(data[:1], flags)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-@each_role
-def test_records_may_come_byte_by_byte(authority: Authority, role: str, version: str) -> None:
+class AllAtOnce(socket.socket):
+    """Keeps what it sends until it is told to let go."""
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        return super().send(data, flags)
+
+    def let_go(self) -> None:
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
+
+@contextmanager
+def joined_over(
+    kind: type[Sock], authority: Authority, role: str, version: str
+) -> Iterator[tuple[Program, PlainTls, Sock]]:
+    """joined_tls() before the handshake, with another kind of socket at the peer's end."""
     leaf = authority.leaf["valid"]
     if role == "listens":
         context = client_context(authority.root, version=version)
     else:
         context = server_context(leaf, version=version)
-    words = os.urandom(2000)
     options = tls_options(authority, role, leaf)
     with (
         joined(role, *options, stdin=PIPE) as (pync, sock),
-        ByteByByte(fileno=sock.detach()) as slow,
+        kind(fileno=sock.detach()) as other,
     ):
-        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer = PlainTls(slow, context)
+        yield pync, PlainTls(other, context), other
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@each_role
+def test_records_may_come_byte_by_byte(authority: Authority, role: str, version: str) -> None:
+    words = os.urandom(2000)
+    with joined_over(ByteByByte, authority, role, version) as (pync, peer, _):
         peer.handshake()
         peer.sendall(words)
         assert pync.receive(len(words)) == words
         pync.send(b"and back")
         peer.send_close_notify()
+        pync.end()
+        assert peer.drain() == b"and back"
+        assert pync.finish().status == 0
+
+
+@pytest.mark.parametrize(("role", "version"), [("connects", "TLSv1.2"), ("listens", "TLSv1.3")])
+def test_all_that_a_peer_has_to_say_may_come_with_its_last_word_of_the_handshake(
+    authority: Authority, role: str, version: str
+) -> None:
+    """The end included: it is whose word is the last in the versions' handshakes."""
+    with joined_over(AllAtOnce, authority, role, version) as (pync, peer, sock):
+        peer.handshake()
+        peer.sendall(b"all that there is")
+        peer.send_close_notify()
+        sock.let_go()
+        assert pync.receive(17) == b"all that there is"
+        pync.send(b"and back")
         pync.end()
         assert peer.drain() == b"and back"
         assert pync.finish().status == 0

@@ -1,23 +1,20 @@
-"""Peers that speak no TLS, or none that pync wants, or that say nothing at all, in both roles.
+"""Peers that speak no TLS, or none that pync wants, in both roles.
 
-A client fails at once, or when its time is up.  A listener tells of each in a line and waits for
-the next, who is served at once even while others say nothing.
+A client fails at once and says why; a listener tells of each in a line, and waits for the next.
 """
 
 from __future__ import annotations
 
 import re
-import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from authority import Authority
 from harness import PATIENCE, PIPE, Program
-from plain_peer import HERE, ROLES, drain_until_any_end, joined, reset, silent, start
+from plain_peer import HERE, ROLES, drain_until_any_end, joined, reset, start
 from plain_tls import PlainTls, client_context, tls_options
 from tls_peers import openssl_client, openssl_server
 
@@ -63,10 +60,7 @@ STRANGERS: dict[str, tuple[Act, str]] = {
     ),
     "ssh": (says(b"SSH-2.0-OpenSSH_9.2p1\r\n"), rf"failed: {NO_TLS}b'SSH-2\.0-OpenSSH_9\.2p1'"),
     "a long line": (says(b"x" * 100_000), rf"failed: {NO_TLS}b'x{{80}}'"),
-    "words that are cut short": (
-        cut_short,
-        rf"failed: {NO_TLS}b'hm'",
-    ),
+    "words that are cut short": (cut_short, rf"failed: {NO_TLS}b'hm'"),
     "a record of nonsense": (says(record(b"\3\3", b"\0nonsense")), "failed: unexpected message"),
     "a record that is too long": (says(b"\x16\3\3\xff\xff" + bytes(100)), "failed: .*length.*"),
     "a refusal": (
@@ -150,104 +144,6 @@ def test_a_listener_tells_of_strangers_and_waits_on(authority: Authority, option
                 check_end(server, peer)
 
 
-def test_a_listener_that_keeps_open_serves_several_at_once(authority: Authority) -> None:
-    with listening(authority, "-k", stdin=PIPE) as server, ExitStack() as stack:
-        peers = [stack.enter_context(client_of(authority, server)) for _ in range(5)]
-        for number, peer in enumerate(peers):
-            peer.sendall(b"%d\n" % number)
-        assert sorted(server.receive(10).split()) == [b"%d" % number for number in range(5)]
-        server.send(b"to all of you")
-        server.end()
-        assert [peer.drain() for peer in peers] == [b"to all of you"] * 5
-
-
-# Silence.
-
-
-@pytest.mark.parametrize("option", ["-w", "--wait"])
-def test_a_client_gives_up_a_server_that_says_nothing(authority: Authority, option: str) -> None:
-    options = ("--ssl-trustfile", f"{authority.root}", option, "1")
-    begin = time.monotonic()
-    with joined("connects", *options, stdin=b"payload") as (pync, sock):
-        status, out, err = pync.finish()
-        took = time.monotonic() - begin
-        assert b"payload" not in drain_until_any_end(sock)[0]
-    assert (status, out) == (1, b"")
-    assert re.fullmatch(r"pync: TLS handshake with 127\.0\.0\.1 port \d+ \(tcp\) timed out\n", err)
-    assert 1 <= took < 5
-
-
-@pytest.mark.parametrize("options", [("-w", "1"), ("-k", "--wait", "1")], ids=" ".join)
-def test_a_listener_drops_a_client_that_says_nothing(
-    authority: Authority, options: Options
-) -> None:
-    with listening(authority, *options, stdin=PIPE) as server:
-        begin = time.monotonic()
-        with stranger_of(server) as silent, stranger_of(server) as slow:
-            slow.sendall(hello(b"\3\3")[:20])
-            assert drain_until_any_end(silent)[0] == b""
-            assert 1 <= time.monotonic() - begin < 5
-            assert drain_until_any_end(slow)[0] == b""
-        server.expect(r"(pync: TLS handshake with 127\.0\.0\.1 port \d+ \(tcp\) timed out\n){2}$")
-        with served(authority, server, "good"):
-            pass
-
-
-@pytest.mark.parametrize("options", [(), ("-k",)], ids=["once", "-k"])
-def test_others_are_served_at_once_meanwhile(authority: Authority, options: Options) -> None:
-    with listening(authority, *options, "--wait", "1m", stdin=PIPE) as server, ExitStack() as stack:
-        strangers = [stack.enter_context(stranger_of(server)) for _ in range(5)]
-        with served(authority, server, "good") as peer:
-            assert "timed out" not in server.text()
-            if not options:
-                for sock in strangers:  # there is no turn left for them
-                    assert drain_until_any_end(sock)[0] == b""
-                check_end(server, peer)
-
-
-def test_they_do_not_keep_all_the_descriptors(authority: Authority) -> None:
-    few = 'ulimit -n 16; exec "$@"'
-    options = ("-k", "--wait", "300ms")
-    with listening(authority, *options, shell=few, stdin=PIPE) as server, ExitStack() as stack:
-        for _ in range(30):
-            stack.enter_context(stranger_of(server))
-        with served(authority, server, "good"):
-            assert "open files" in server.text()
-
-
-IN_A_HURRY = 20  # times as fast as the world
-HURRY = f"""
-import sys, time
-from pync import cli, environment
-
-cli.Environment = lambda: environment.Environment(clock=lambda: {IN_A_HURRY} * time.monotonic())
-sys.exit(cli.main())
-"""
-HURRYING: dict[str, Any] = {
-    "shell": 'python=$1; shift 3; exec "$python" -c "$HURRY" "$@"',
-    "env": {"HURRY": HURRY},
-}
-
-
-@each_role
-def test_without_an_option_a_handshake_may_take_ten_seconds(
-    authority: Authority, role: str
-) -> None:
-    """Although something comes all the time.  pync's clock is fast, and only seen when it does."""
-    options = tls_options(authority, role, authority.leaf["valid"])
-    with joined(role, *options, stdin=PIPE, **HURRYING) as (pync, sock):
-        begin = time.monotonic()
-        if role == "connects":
-            assert sock.recv(1 << 16)
-        sock.sendall(b"\x16\3\3\x40\0")
-        while silent(sock, 0.02):
-            sock.sendall(b"\0")
-        took = (time.monotonic() - begin) * IN_A_HURRY
-        assert drain_until_any_end(sock)[0] == b""
-        pync.expect("pync: TLS handshake with .* timed out\n")
-    assert 10 <= took < 60
-
-
 # Versions.
 
 OLD = {"TLS 1.0": b"\3\1", "TLS 1.1": b"\3\2"}
@@ -284,20 +180,3 @@ def test_openssl_with_an_old_version_is_refused(authority: Authority) -> None:
     ):
         assert "alert protocol version" in openssl.finish().err
         server.expect("pync: TLS with .* failed: unsupported protocol\n")
-
-
-# Signals.
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@each_role
-def test_a_signal_ends_a_handshake(authority: Authority, role: str, number: int) -> None:
-    options = tls_options(authority, role, authority.leaf["valid"])
-    with joined(role, *options, stdin=PIPE) as (pync, sock):
-        if role == "connects":
-            assert sock.recv(1 << 16)
-        else:
-            sock.sendall(b"\x16\3\3")
-        pync.signal(number)
-        assert pync.finish().status == -number
-        drain_until_any_end(sock)

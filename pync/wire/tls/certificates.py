@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,15 @@ class Certificate(NamedTuple):
     ends: str
     fingerprint: str
 
+    @property
+    def current(self) -> bool:
+        """Whether this is neither before nor after its time."""
+        try:
+            begins, ends = map(ssl.cert_time_to_seconds, (self.begins, self.ends))
+        except ValueError:
+            return False
+        return begins <= time.time() <= ends
+
 
 def fingerprint(der: bytes) -> str:
     return f"sha256:{hashlib.sha256(der).hexdigest()}"
@@ -61,21 +71,28 @@ def contents(certificate: Any) -> Sequence[str]:
     return (
         distinguished(found["subject"]),
         distinguished(found["issuer"]),
-        hosts([name for _, name in found.get("subjectAltName", ())]),
+        hosts(found),
         found["notBefore"],
         found["notAfter"],
     )
 
 
-def hosts(names: Sequence[str]) -> str:
+def hosts(found: Any) -> str:
+    """What a certificate is for: its subject's name where no other is given."""
+    names = [name for _, name in found.get("subjectAltName", ())]
+    names = names or [value for kind, value in pairs(found["subject"]) if kind == "commonName"]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (", ".join(names[:SHOWN]) or "no host") + more
 
 
 def distinguished(name: Any) -> str:
-    """A distinguished name, pairs in tuples, as text."""
-    pairs = [pair for relative in name for pair in relative]
-    return ", ".join(f"{SHORT.get(kind, kind)}={value}" for kind, value in pairs) or "nobody"
+    """A distinguished name as text."""
+    return ", ".join(f"{SHORT.get(kind, kind)}={value}" for kind, value in pairs(name)) or "nobody"
+
+
+def pairs(name: Any) -> list[tuple[str, str]]:
+    """A distinguished name's parts, which ssl has in tuples of tuples."""
+    return [pair for relative in name for pair in relative]
 
 
 def describe(tls: ssl.SSLObject) -> tuple[str, ...]:

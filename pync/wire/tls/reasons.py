@@ -30,6 +30,7 @@ REFUSALS: Mapping[int, Callable[[Certificate], str]] = {
     62: mismatch,
     64: mismatch,
 }
+DATED = (9, 10)
 UNKNOWN = (18, 19, 20, 21)  # of those, what says that nobody vouches for it
 ALERT = "_ALERT_"  # in OpenSSL's name of an error that is the peer's
 RECORD_TYPES = range(20, 25)  # RFC 8446, 5.1, and heartbeats
@@ -66,5 +67,7 @@ def refused(error: ssl.SSLCertVerificationError, found: Certificate | None, pin:
         return not_pinned(found and found.fingerprint)
     if pin or not found:  # OpenSSL keeps no client's that it refused
         return error.verify_message
+    if error.verify_code in DATED and found.current:
+        return f"an authority's {error.verify_message}"
     row = REFUSALS.get(error.verify_code)
     return row(found) if row else error.verify_message
