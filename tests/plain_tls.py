@@ -80,7 +80,7 @@ class PlainTls:
         """Send a fatal alert, as if bytes had come that make no sense."""
         self._arrived.write(b"nonsense")
         with suppress(ssl.SSLError):
-            self.recv()
+            self.drain()  # what came before
 
     def send_close_notify(self) -> None:
         """Say that nothing more follows; the other direction goes on."""

@@ -319,13 +319,12 @@ def test_a_reset_after_the_peers_end_says_how_much_was_lost(
 
 @both_roles
 def test_a_peer_that_refuses_has_not_taken_what_its_system_acknowledged(
-    authority: Authority, role: str, tmp_path: Path
+    authority: Authority, role: str
 ) -> None:
     """As a server does that finds, after some time, that a certificate was not shown."""
-    with (
-        a_stdin("file", QUESTION, tmp_path) as stdin,
-        joined_tls(authority, role, "--send-only", **stdin.how) as (pync, peer),
-    ):
+    with joined_tls(authority, role, "--send-only", stdin=PIPE) as (pync, peer):
+        pync.send(QUESTION)
+        pync.end()
         until(lambda: kernels_view(peer.sock)[0] == FIN_WAIT_2)
         peer.refuse()
         result = pync.finish()
@@ -334,12 +333,12 @@ def test_a_peer_that_refuses_has_not_taken_what_its_system_acknowledged(
 
 
 @both_roles
-@pytest.mark.parametrize("size", [0, HUGE], ids=["idle", "sending"])
+@pytest.mark.parametrize("kind", ["idle", "file"])
 def test_a_peer_that_refuses_is_heard_although_it_has_gone(
-    authority: Authority, role: str, size: int, tmp_path: Path
+    authority: Authority, role: str, kind: str, tmp_path: Path
 ) -> None:
     with (
-        a_stdin("file", bytes(size), tmp_path) as stdin,
+        a_stdin(kind, bytes(HUGE), tmp_path) as stdin,
         joined_tls(authority, role, receive_buffer=LITTLE, **stdin.how) as (pync, peer),
     ):
         peer.refuse()
