@@ -237,7 +237,7 @@ class Program:
             self._tell_notes(endpoint)
 
     def _tell_notes(self, endpoint: Endpoint) -> None:
-        for note in endpoint.notes:
+        for note in endpoint.notes if self._options.verbose else ():
             self._say(note)
 
     def _say(self, line: str, least: int = 1) -> None:

@@ -140,6 +140,7 @@ class Staged(Endpoint):
         stage = Stage(engine)
         self._loop = loop
         self._endpoint = endpoint
+        self._engine = engine
         down = Flow(stage.wire.source, endpoint.sink, loop.clock, stage.changed)
         up = Flow(endpoint.source, stage.wire.sink, loop.clock, stage.changed)
         self._flows = down, up
@@ -149,9 +150,12 @@ class Staged(Endpoint):
             endpoint.peer,
         )
         self.descriptors = endpoint.descriptors
-        self.notes = (*endpoint.notes, *engine.notes)
         for flow in self._flows:
             loop.spawn(flow)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self._endpoint.notes, *self._engine.notes)
 
     def _stop(self) -> None:
         for flow in self._flows:

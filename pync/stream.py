@@ -190,18 +190,21 @@ class Endpoint:
     """A source and a sink with one peer behind both.
 
     has_end: whether the peer can say that it has ended; datagrams cannot.
-    descriptors: what to forget before they are closed.  notes: what -v says of it
-    beyond the peer's name, a line each.
+    descriptors: what to forget before they are closed.
     """
 
     has_end = True
     descriptors: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
 
     def __init__(self, source: Source, sink: Sink, peer: Peer) -> None:
         self.source = source
         self.sink = sink
         self.peer = peer
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What -v says of it beyond the peer's name, a line each."""
+        return ()
 
     def close(self) -> None:
         """Let go of it, in order.  May be repeated."""

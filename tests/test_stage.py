@@ -127,6 +127,19 @@ def staged(loop: Loop, ends: Ends, depth: int) -> Endpoint:
     return endpoint
 
 
+def carried(loop: Loop, near: Endpoint, far: Endpoint, there: Given, back: Given) -> list[bytes]:
+    """What arrives at each end, `there` from near to far and `back` the other way at once."""
+    at_far, at_near = Record(), Record()
+    move_in(
+        loop,
+        (there, near.sink),
+        (far.source, at_far),
+        (back, far.sink),
+        (near.source, at_near),
+    )
+    return [at_far.data, at_near.data]
+
+
 @pytest.mark.parametrize("transport", PAIRS)
 @pytest.mark.parametrize("depth", [1, 3])
 def test_stages_stack_over_any_transport_and_lose_nothing(
@@ -134,34 +147,17 @@ def test_stages_stack_over_any_transport_and_lose_nothing(
 ) -> None:
     chance = random.Random(depth)
     there, back = chance.randbytes(1_000_000), chance.randbytes(700_000)
-    at_near, at_far = Record(), Record()
     with PAIRS[transport](tmp_path) as pair, Loop() as loop:
         near, far = (staged(loop, ends, depth) for ends in pair)
-        move_in(
-            loop,
-            (Given(there), near.sink),
-            (far.source, at_far),
-            (Given(back), far.sink),
-            (near.source, at_near),
-        )
-    assert at_far.data == there
-    assert at_near.data == back
+        assert carried(loop, near, far, Given(there), Given(back)) == [there, back]
 
 
 def test_one_side_of_a_stack_may_end_while_the_other_goes_on() -> None:
     there, back = MemoryPipe(1000), MemoryPipe(1000)
     late = [b"late"] * 1000
-    at_near, at_far = Record(), Record()
     with Loop() as loop:
         near, far = staged(loop, Ends(back, there), 2), staged(loop, Ends(there, back), 2)
-        move_in(
-            loop,
-            (Given(), near.sink),
-            (far.source, at_far),
-            (Given(*late), far.sink),
-            (near.source, at_near),
-        )
-    assert (at_far.data, at_near.data) == (b"", b"".join(late))
+        assert carried(loop, near, far, Given(), Given(*late)) == [b"", b"".join(late)]
 
 
 class Dotted(Telnet):

@@ -11,9 +11,9 @@ import pytest
 from authority import Authority
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pairs import PAIRS, move_in
+from pairs import PAIRS
 from plain_tls import VERSIONS
-from test_flow import Record
+from test_stage import carried
 
 from pync.errors import ConnectionLost, ProtocolError
 from pync.loop import Loop
@@ -156,19 +156,10 @@ def test_tls_runs_over_any_transport_and_over_itself(
 ) -> None:
     chance = random.Random(depth)
     there, back = chance.randbytes(1_500_000), chance.randbytes(900_000)
-    at_near, at_far = Record(), Record()
     with PAIRS[transport](tmp_path) as pair, Loop() as loop:
         met = [engines() for _ in range(depth)]
         near, far = opened(loop, pair.near, pair.far, met)
-        move_in(
-            loop,
-            (Given(there), near.sink),
-            (far.source, at_far),
-            (Given(back), far.sink),
-            (near.source, at_near),
-        )
-    assert at_far.data == there
-    assert at_near.data == back
+        assert carried(loop, near, far, Given(there), Given(back)) == [there, back]
 
 
 def opened(
