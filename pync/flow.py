@@ -88,6 +88,8 @@ class Flow:
 
     def _move(self) -> bool:
         """Move a few pieces; whether there may be more."""
+        if self.source.settled is not self.source and not self._mover.held:
+            self._settle()
         try:
             for _ in range(BUDGET):
                 if self._stopping and not self.held:
@@ -102,6 +104,11 @@ class Flow:
             self._changed.notify()
             return False
         return True
+
+    def _settle(self) -> None:
+        self._mover.close()
+        self.source = self.source.settled
+        self._mover = choose_mover(self.source, self.sink)
 
     def _take_what_is_stuck(self) -> None:
         """What waits for the sink counts as held, a piece of it, also where none has been taken.

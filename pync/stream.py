@@ -120,6 +120,11 @@ class Source:
         """Bytes taken from further up and not given out yet."""
         return 0
 
+    @property
+    def settled(self) -> Source:
+        """Another source that gives the same from now on, and may do it better, or this one."""
+        return self
+
 
 class Sink:
     """Where bytes go.
