@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmarks import clients, datagrams, latency, startup, throughput
-from benchmarks.netcats import BARE_PYTHON, NCAT, OPENBSD, PYNC, ROOMY_SOCAT, Netcat
+from benchmarks import clients, datagrams, latency, startup, throughput, tls
+from benchmarks.netcats import BARE_PYTHON, NCAT, OPENBSD, PYNC, ROOMY_SOCAT, SOCAT, Netcat
 from benchmarks.trials import Measured, Results, Table, ratio
 
 
@@ -40,6 +40,12 @@ GOALS = (
     Goal(throughput.COST, PIPES, 0.8, OPENBSD),
     Goal(throughput.COST, FILES, 0.8, OPENBSD),
     Goal(throughput.COST, UNIX, 0.8, OPENBSD),
+    Goal(tls.SPEED, tls.THERE, 1.0, NCAT),
+    Goal(tls.SPEED, tls.BACK, 1.0, NCAT),
+    Goal(tls.SPEED, tls.TO_SERVER, 1.0, SOCAT),
+    Goal(tls.SPEED, tls.TO_SERVER, 1.0, ROOMY_SOCAT),
+    Goal(tls.SPEED, tls.FROM_SERVER, 1.0, SOCAT),
+    Goal(tls.SPEED, tls.FROM_SERVER, 1.0, ROOMY_SOCAT),
     Goal(latency.TABLE, "64 bytes there and back", 1.15, OPENBSD),
     Goal(startup.TABLE, "connect, close, end (-z)", 2.0, BARE_PYTHON),
     Goal(clients.TABLE, "10,000 clients: memory for each", 20),

@@ -15,8 +15,9 @@ HERE = "127.0.0.1"
 class Netcat(NamedTuple):
     """A program, and what to say to a listener and to a client for each use of it.
 
-    {place} is a port of this machine, or the path of a socket.  A use that is not
-    there is one that the program cannot be put to.
+    {place} is a port of this machine, or the path of a socket; tls.pem is in the
+    directory that it runs in.  A use that is not there is one that the program cannot
+    be put to.
     """
 
     name: str
@@ -54,6 +55,15 @@ PYNC = Netcat(
         "one way": ("-dln 127.0.0.1 {place}", "-n 127.0.0.1 {place}"),
         "both ways": ("-ln 127.0.0.1 {place}", "-n 127.0.0.1 {place}"),
         "unix": ("-dlU {place}", "-U {place}"),
+        "tls": (
+            "-dln --ssl --ssl-cert tls.pem 127.0.0.1 {place}",
+            "-n --ssl --ssl-trustfile tls.pem 127.0.0.1 {place}",
+        ),
+        "tls back": (
+            "-ln --ssl --ssl-cert tls.pem 127.0.0.1 {place}",
+            "-dn --ssl --ssl-trustfile tls.pem 127.0.0.1 {place}",
+        ),
+        "tls with s_server": ("", "-n --ssl --ssl-trustfile tls.pem 127.0.0.1 {place}"),
         "datagrams": ("-duln 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
         "many": ("-dlkn 127.0.0.1 {place}", ""),
         "probe": ("", "-zn 127.0.0.1 {place}"),
@@ -71,6 +81,8 @@ OPENBSD = Netcat(
     },
     version="-h",
 )
+# Under TLS a client that is told to --send-only leaves before it has read the session
+# tickets, and the reset costs it its last bytes.
 NCAT = Netcat(
     "ncat",
     ("ncat",),
@@ -78,6 +90,14 @@ NCAT = Netcat(
         "one way": ("-ln --recv-only 127.0.0.1 {place}", "-n --send-only 127.0.0.1 {place}"),
         "both ways": ("-ln 127.0.0.1 {place}", "-n 127.0.0.1 {place}"),
         "unix": ("-lU --recv-only {place}", "-U --send-only {place}"),
+        "tls": (
+            "-ln --ssl --ssl-cert tls.pem --ssl-key tls.pem --recv-only 127.0.0.1 {place}",
+            "-n --ssl 127.0.0.1 {place}",
+        ),
+        "tls back": (
+            "-ln --ssl --ssl-cert tls.pem --ssl-key tls.pem --send-only 127.0.0.1 {place}",
+            "-n --ssl --recv-only 127.0.0.1 {place}",
+        ),
         "datagrams": ("-uln --recv-only 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
         "many": ("-lkn --recv-only -m 1000 127.0.0.1 {place}", ""),
         "probe": ("", "-zn 127.0.0.1 {place}"),
@@ -90,6 +110,15 @@ SOCAT = Netcat(
         "one way": ("-u TCP-LISTEN:{place},bind=127.0.0.1 -", "-u - TCP:127.0.0.1:{place}"),
         "both ways": ("-t 60 TCP-LISTEN:{place},bind=127.0.0.1 -", "-t 60 - TCP:127.0.0.1:{place}"),
         "unix": ("-u UNIX-LISTEN:{place} -", "-u - UNIX-CONNECT:{place}"),
+        "tls": (
+            "-u OPENSSL-LISTEN:{place},bind=127.0.0.1,cert=tls.pem,verify=0 -",
+            "-u - OPENSSL:127.0.0.1:{place},verify=0",
+        ),
+        "tls back": (
+            "-u - OPENSSL-LISTEN:{place},bind=127.0.0.1,cert=tls.pem,verify=0",
+            "-u OPENSSL:127.0.0.1:{place},verify=0 -",
+        ),
+        "tls with s_server": ("", "-t 60 - OPENSSL:127.0.0.1:{place},verify=0"),
         "datagrams": ("-u UDP-RECV:{place},bind=127.0.0.1 -", "-u - UDP-SENDTO:127.0.0.1:{place}"),
     },
     version="-V",
@@ -100,13 +129,23 @@ ROOMY_SOCAT = Netcat(
     ("socat", "-b", "262144"),
     {use: said for use, said in SOCAT.uses.items() if use != "datagrams"},
 )
+# Not a netcat, but what netcats are clients of.
+OPENSSL = Netcat(
+    "openssl",
+    ("openssl",),
+    {
+        "receive": ("s_server -quiet -naccept 1 -cert tls.pem -accept 127.0.0.1:{place}", ""),
+        "serve": ("s_server -quiet -HTTP -naccept 1 -cert tls.pem -accept 127.0.0.1:{place}", ""),
+    },
+    version="version",
+)
 # What a start costs at the least, with the Python that pync runs on.
 CONNECT = "import selectors, socket, sys; socket.create_connection(sys.argv[1:]).close()"
 BARE_PYTHON = Netcat(
     "bare python", (sys.executable, "-c", CONNECT), {"probe": ("", "127.0.0.1 {place}")}
 )
 
-NETCATS = (PYNC, OPENBSD, NCAT, SOCAT, ROOMY_SOCAT)
+NETCATS = (PYNC, OPENBSD, NCAT, SOCAT, ROOMY_SOCAT, OPENSSL)
 
 
 def split_by_presence() -> tuple[list[Netcat], list[Netcat]]:

@@ -44,12 +44,17 @@ class Process:
     """A program that runs until its `with` block ends, at the latest."""
 
     def __init__(
-        self, command: Sequence[str], stdin: int = NULL, stdout: int = NULL, core: int | None = None
+        self,
+        command: Sequence[str],
+        stdin: int = NULL,
+        stdout: int = NULL,
+        core: int | None = None,
+        directory: Path | None = None,
     ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self.started = time.monotonic()
         self._popen = subprocess.Popen(
-            command, bufsize=0, stdin=stdin, stdout=stdout, stderr=self._stderr
+            command, bufsize=0, stdin=stdin, stdout=stdout, stderr=self._stderr, cwd=directory
         )
         self.pid = self._popen.pid
         if core is not None:

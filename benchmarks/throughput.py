@@ -1,7 +1,8 @@
 """How fast much data crosses, and what it costs.
 
-The time is from the start of the sending netcat to the end of both; the
-processor time is that of the two netcats alone, not of the `cat`s beside them.
+The time is from the start of the client, which is the one that sends unless it is
+said otherwise, to the end of both; the processor time is that of the two alone,
+not of the `cat`s beside them.
 
 Nothing can be counted at /dev/null.  So a run counts only if a netcat that is
 given a file has read all of it, both end with exit status 0, and an earlier run
@@ -13,13 +14,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.netcats import Netcat
+from benchmarks.netcats import OPENSSL, Netcat
 from benchmarks.processes import NULL, Failure, Place, Process, tcp_place, unix_place
 from benchmarks.trials import Row, Table, Tools, Trial
 
@@ -41,20 +42,54 @@ class Ends(NamedTuple):
     source: Descriptor
     sink: Descriptor
 
+    @property
+    def receives(self) -> bool:
+        return self.sink is not nothing
+
+    def compared(self) -> Ends:
+        return self._replace(sink=into_comparison) if self.receives else self
+
 
 class Case(NamedTuple):
+    """server: the use that openssl is put to as the listener, instead of the netcat."""
+
     label: str
     use: str
     place: Callable[[], Place]
     listener: Ends
     client: Ends
-    ways: int = 1
+    server: str | None = None
+
+    @property
+    def ways(self) -> int:
+        return self.listener.receives + self.client.receives
+
+    def compared(self) -> Case:
+        return self._replace(listener=self.listener.compared(), client=self.client.compared())
+
+    def listen(self, netcat: Netcat, place: Place) -> list[str]:
+        if self.server:
+            return OPENSSL.listener(self.server, place.name)
+        return netcat.listener(self.use, place.name)
+
+    def connect(self, netcat: Netcat, place: Place) -> list[str]:
+        return netcat.client(self.use, place.name)
 
 
 def trials(tools: Tools) -> list[Trial]:
-    original = tools.directory / "original"
-    write_file(original, tools.scale.size)
-    return [trial(case, original, tools) for case in cases(tools.directory)]
+    original = original_file(tools)
+    return [
+        trial(case, original, tools.fit_for(case.use), (SPEED, COST))
+        for case in cases(tools.directory)
+    ]
+
+
+def original_file(tools: Tools) -> Path:
+    """What is sent, the same for all."""
+    path = tools.directory / "original"
+    if not path.exists():
+        write_file(path, tools.scale.size)
+    return path
 
 
 def write_file(path: Path, size: int) -> None:
@@ -65,37 +100,36 @@ def write_file(path: Path, size: int) -> None:
 
 def cases(directory: Path) -> list[Case]:
     unix = partial(unix_place, directory)
-    receive, send = Ends(nothing, discarded), Ends(from_file, discarded)
+    receive, send = Ends(nothing, discarded), Ends(from_file, nothing)
+    both = Ends(from_file, discarded)
     to_pipe, to_file = Ends(nothing, into_pipe), Ends(nothing, into_file)
     return [
         Case("file to /dev/null", "one way", tcp_place, receive, send),
         Case("pipe to pipe", "one way", tcp_place, to_pipe, send._replace(source=from_pipe)),
         Case("file to file", "one way", tcp_place, to_file, send),
         Case("unix socket, file to /dev/null", "unix", unix, receive, send),
-        Case("both ways at once, file to /dev/null", "both ways", tcp_place, send, send, ways=2),
+        Case("both ways at once, file to /dev/null", "both ways", tcp_place, both, both),
     ]
 
 
-def trial(case: Case, original: Path, tools: Tools) -> Trial:
-    rows = (Row(SPEED, case.label, "GiB/s"), Row(COST, case.label, "s/GiB"))
-    compared = case._replace(
-        listener=case.listener._replace(sink=into_comparison),
-        client=case.client._replace(sink=into_comparison if case.ways == 2 else discarded),
-    )
+def trial(
+    case: Case, original: Path, netcats: Sequence[Netcat], tables: tuple[Table, Table]
+) -> Trial:
+    speed, cost = tables
     return Trial(
-        rows,
-        tools.fit_for(case.use),
+        (Row(speed, case.label, "GiB/s"), Row(cost, case.label, "s/GiB")),
+        netcats,
         run=partial(run, case, original),
-        check=partial(run, compared, original),
+        check=partial(run, case.compared(), original),
     )
 
 
 def run(case: Case, original: Path, netcat: Netcat) -> tuple[float, float]:
     place = case.place()
     with ExitStack() as stack:
-        listener = start(netcat.listener(case.use, place.name), case.listener, original, stack)
+        listener = start(case.listen(netcat, place), case.listener, original, stack)
         place.wait(listener)
-        client = start(netcat.client(case.use, place.name), case.client, original, stack)
+        client = start(case.connect(netcat, place), case.client, original, stack)
         ended = [client.finish(), listener.finish()]
         seconds = time.monotonic() - client.started
     for process in ended:
@@ -107,15 +141,26 @@ def run(case: Case, original: Path, netcat: Netcat) -> tuple[float, float]:
 def start(command: list[str], ends: Ends, original: Path, stack: ExitStack) -> Process:
     source = stack.enter_context(ends.source(original))
     sink = stack.enter_context(ends.sink(original))
-    return stack.enter_context(Process(command, stdin=source, stdout=sink))
+    return stack.enter_context(Process(command, source, sink, directory=original.parent))
 
 
 @contextmanager
 def nothing(_original: Path) -> Iterator[int]:
+    """Nothing passes here."""
     yield NULL
 
 
-discarded = nothing
+@contextmanager
+def discarded(_original: Path) -> Iterator[int]:
+    yield NULL
+
+
+@contextmanager
+def silence(_original: Path) -> Iterator[int]:
+    """Nothing, and no end of it."""
+    reader, writer = os.pipe()
+    with closing(reader), closing(writer):
+        yield reader
 
 
 @contextmanager

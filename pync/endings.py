@@ -201,7 +201,7 @@ def out_of_patience(session: Session) -> float:
     only_draining = session.closing.drain and session.inward.over and not session.undelivered
     if session.closing.patience is None or only_draining:
         return NEVER
-    due = session.progress_at + session.closing.patience
+    due = max(session.progress_at, session.closing.since) + session.closing.patience
     return min(due, session.clock() + LAST_LOOK) if due > session.clock() else due
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
 from pync.bypass import GiveUp
 from pync.errors import PyncError
@@ -78,8 +77,6 @@ class Flow:
             self._end()
         except PyncError as error:
             self.error = error
-            with suppress(PyncError):
-                self.sink.abandon()
         self.close()
         self.over = True
         self.over_at = self._clock()

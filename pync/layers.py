@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pync.environment import Environment
 from pync.errors import UsageError
 from pync.loop import Loop
-from pync.opening import Layer
+from pync.opening import Layer, Layers
 from pync.options import Options
 from pync.stage import Engine
 from pync.staged import Staged
@@ -18,22 +18,22 @@ from pync.stream import Endpoint, Peer
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-Layers = Callable[[Peer], list[Layer]]
+Maker = Callable[[Peer], Layer]
 
 
 def layers(options: Options, environment: Environment, loop: Loop) -> Layers:
-    """What makes a fresh set of them for each peer, the nearest to the wire first.
+    """The protocols with each peer.  What they need is read now.
 
-    Raises UsageError or LocalError: what they need is read now.
+    Raises UsageError or LocalError.
     """
-    makers: list[Callable[[Peer], Layer]] = []
-    if options.starttls:
+    makers: list[Maker] = []
+    if options.starttls is not None:
         makers.append(plain_opening(options))
     if options.ssl:
         makers.append(tls(options, environment, loop))
     if options.telnet:
         makers.append(telnet(loop))
-    return lambda peer: [make(peer) for make in makers]
+    return makers
 
 
 def as_it_is(endpoint: Endpoint) -> Endpoint:
@@ -45,13 +45,13 @@ def stage(name: str, loop: Loop, engine: Engine) -> Layer:
     return Layer(name, engine, lambda endpoint: Staged(loop, endpoint, engine))
 
 
-def telnet(loop: Loop) -> Callable[[Peer], Layer]:
+def telnet(loop: Loop) -> Maker:
     from pync.wire.telnet import Telnet
 
     return lambda _: stage("telnet", loop, Telnet())
 
 
-def plain_opening(options: Options) -> Callable[[Peer], Layer]:
+def plain_opening(options: Options) -> Maker:
     from pync.wire.starttls import STARTTLS, starttls
 
     protocol = options.starttls or ""
@@ -61,7 +61,7 @@ def plain_opening(options: Options) -> Callable[[Peer], Layer]:
     return lambda peer: Layer("STARTTLS", starttls(protocol, peer.target, name), as_it_is)
 
 
-def tls(options: Options, environment: Environment, loop: Loop) -> Callable[[Peer], Layer]:
+def tls(options: Options, environment: Environment, loop: Loop) -> Maker:
     from pync.wire.tls.engine import Tls
 
     name = None if options.listen else server_name(options)
@@ -71,20 +71,23 @@ def tls(options: Options, environment: Environment, loop: Loop) -> Callable[[Pee
 
 
 def server_name(options: Options) -> str | None:
-    """The host that the certificate is to be for."""
-    name = options.ssl_servername or options.host
-    return name and name.partition("%")[0].removesuffix(".")
+    """The host that the certificate is to be for; an address's scope is nothing to it."""
+    host = options.host and options.host.partition("%")[0]
+    name = options.ssl_servername or host
+    return name and name.removesuffix(".")
 
 
 def client_context(options: Options, environment: Environment) -> SSLContext:
     from pync.wire.tls import contexts
 
-    context = contexts.for_client(options.ssl_trustfile)
+    context = contexts.for_client()
     if options.ssl_insecure:
         environment.say("The peer may be anybody: --ssl-insecure checks no certificate")
         contexts.trust_anybody(context)
-    elif not (options.ssl_fingerprint or server_name(options)):
-        raise UsageError("--ssl: a path is no name to check; --ssl-servername gives one")
+    elif not options.ssl_fingerprint:
+        if not server_name(options):
+            raise UsageError("--ssl: a path is no name to check; --ssl-servername gives one")
+        contexts.trust_authorities(context, options.ssl_trustfile)
     return furnished(context, options, environment)
 
 

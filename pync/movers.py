@@ -66,6 +66,7 @@ class Copy:
         self._sink = sink
         self._room = BUFFER if source.framed else BUFFER[: min(CHUNK, sink.limit)]
         self._gathers = source.framed and not sink.framed
+        self._given = type(source).read is not Source.read  # it has bytes of its own
         self._instead: Exception | None = None  # what came in the place of one more packet
         self._piece: memoryview | None = memoryview(held) if held else None
 
@@ -84,7 +85,7 @@ class Copy:
     def move(self) -> int:
         piece = self._piece
         if piece is None:
-            piece = self._room[: self._gather() if self._gathers else self._read()]
+            piece = self._gather() if self._gathers else self._read()
         try:
             taken = self._sink.write(piece)
         except BaseException:
@@ -96,15 +97,17 @@ class Copy:
             self._piece = None
         return taken
 
-    def _read(self) -> int:
-        return self._source.read_into(self._room)
+    def _read(self) -> memoryview:
+        if self._given:
+            return memoryview(self._source.read(len(self._room)))
+        return self._room[: self._source.read_into(self._room)]
 
-    def _gather(self) -> int:
+    def _gather(self) -> memoryview:
         """The bytes of the packets that are there, up to about a chunk."""
         if self._instead:
             instead, self._instead = self._instead, None
             raise instead
-        count = self._read()
+        count = self._source.read_into(self._room)
         try:
             for _ in range(PACKETS - 1):
                 if count >= CHUNK:
@@ -114,11 +117,11 @@ class Copy:
             pass  # it is asked again: what it waited for may have come meanwhile
         except (EndOfStream, PyncError) as instead:
             self._instead = instead
-        return count
+        return self._room[:count]
 
     def _keep(self, piece: memoryview) -> None:
         """Hold on to it, with memory of its own if it has none yet."""
-        self._piece = memoryview(bytes(piece)) if self._piece is None else piece
+        self._piece = memoryview(bytes(piece)) if piece.obj is BUFFER.obj else piece
 
     def close(self) -> None:
         pass

@@ -20,7 +20,7 @@ from pync.errors import NetworkError, TimedOut
 from pync.loop import Loop
 from pync.session import Session
 from pync.stage import Dialogue
-from pync.stream import Condition, EndOfStream, Endpoint, Ends, Listener, WouldBlock
+from pync.stream import Condition, EndOfStream, Endpoint, Ends, Listener, Peer, WouldBlock
 from pync.transports.memory import Discard, Given
 
 PATIENCE = 10.0  # seconds that opening may take if no option says otherwise
@@ -36,77 +36,91 @@ class Layer(NamedTuple):
     around: Callable[[Endpoint], Endpoint]
 
 
+Layers = Sequence[Callable[[Peer], Layer]]  # what makes each of them, nearest to the wire first
+
+
 class Opening:
-    """A task: leads the dialogues of `layers`, the nearest to the wire first.
+    """A task: leads the dialogues of `layers`, one after the other.
 
     endpoint: what the user's bytes go through, once the task is over.  advance raises
     NetworkError, having closed it, if a dialogue fails or is not over by `deadline`,
     on the loop's clock.
     """
 
-    def __init__(
-        self, loop: Loop, endpoint: Endpoint, layers: Sequence[Layer], deadline: float
-    ) -> None:
+    def __init__(self, loop: Loop, endpoint: Endpoint, layers: Layers, deadline: float) -> None:
         self.endpoint = endpoint
         self._loop = loop
-        self._layers = deque(layers)
+        self._makers = deque(layers)
+        self._layer: Layer | None = None
         self._deadline = deadline
         self._unsent = b""
         self._farewell: Session | None = None
         self._error: NetworkError | None = None
 
     def advance(self) -> bool:
-        if self._error is None:
-            try:
-                self._open()
-            except NetworkError as error:
-                self._error = error
-            else:
-                return False
-        return self._leave(self._error)
-
-    def _open(self) -> None:
         try:
-            while self._layers:
-                self._converse(self._layers[0].dialogue)
-                self.endpoint = self._layers.popleft().around(self.endpoint)
+            if self._error is None:
+                return self._try_step()
+            if self._farewell and self._loop.clock() < self._deadline and self._farewell.advance():
+                return True
         except WouldBlock as blocked:
-            if self._loop.clock() < self._deadline:
-                blocked.until = min(blocked.until, self._deadline)
-                raise
-            name = self._layers[0].name
-            raise TimedOut(f"{name} with {self.endpoint.peer.target} timed out") from None
+            blocked.until = min(blocked.until, self._deadline)
+            raise
+        except NetworkError:
+            pass  # the peer has gone; what matters is why it was given up
+        return self._give_up()
 
-    def _converse(self, dialogue: Dialogue) -> None:
+    def _try_step(self) -> bool:
+        """Go on with the dialogue; whether there is more to do."""
+        try:
+            if self._layer and self._loop.clock() >= self._deadline:
+                raise TimedOut(f"{self._layer.name} with {self.endpoint.peer.target} timed out")
+            return self._step()
+        except TimedOut as error:
+            self._error = error
+        except NetworkError as error:
+            self._error = error
+            self._take_leave()
+        return True
+
+    def _step(self) -> bool:
+        if self._layer is None:
+            if not self._makers:
+                return False
+            self._layer = self._makers.popleft()(self.endpoint.peer)
+        dialogue = self._layer.dialogue
         self._say(dialogue)
-        while not dialogue.established:
-            try:
-                dialogue.receive(self.endpoint.source.read(PIECE))
-            except EndOfStream:
-                dialogue.receive_end()
-            self._say(dialogue)
+        if dialogue.established:
+            self.endpoint = self._layer.around(self.endpoint)
+            self._layer = None
+        else:
+            self._listen(dialogue)
+        return True
 
     def _say(self, dialogue: Dialogue) -> None:
         while words := self._unsent or dialogue.data_to_send(PIECE):
             self._unsent = words
             self._unsent = words[self.endpoint.sink.write(words) :]
 
-    def _leave(self, error: NetworkError) -> bool:
-        """Say the last words, if there are any, and raise `error` then."""
+    def _listen(self, dialogue: Dialogue) -> None:
         try:
-            if self._session().advance():
-                return True
-        except NetworkError:
-            pass  # it has gone; what matters is why it failed
-        raise error
+            dialogue.receive(self.endpoint.source.read(PIECE))
+        except EndOfStream:
+            dialogue.receive_end()
 
-    def _session(self) -> Session:
-        if self._farewell is None:
-            words = self._unsent + self._layers[0].dialogue.data_to_send(PIECE)
-            terms = Terms(one_way=True, quit_after=LAST_WORDS)
-            ends = Ends(Given(words) if words else Given(), Discard())
+    def _take_leave(self) -> None:
+        """Let the peer hear the last words, if there are any."""
+        self._deadline = self._loop.clock() + LAST_WORDS
+        if self._layer and (words := self._unsent + self._layer.dialogue.data_to_send(PIECE)):
+            terms = Terms(one_way=True)
+            ends = Ends(Given(words), Discard())
             self._farewell = Session(self._loop, ends, self.endpoint, terms)
-        return self._farewell
+
+    def _give_up(self) -> bool:
+        self.close()
+        error, self._error = self._error, None  # which would keep itself alive, by its traceback
+        assert error
+        raise error
 
     def close(self) -> None:
         """Give it up."""

@@ -107,6 +107,7 @@ SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 # A year of seconds and the kernel's int: beyond them a value is a mistake.
 MAX_TIME = 366 * 24 * 3600.0
 MAX_INT = (1 << 31) - 1
+MAX_PROTOCOLS = 65_000  # bytes of ALPN, which tells their length in two
 MAX_KEEPALIVE = 32767  # Linux, in net/tcp.h
 
 # Debian's nc, RFC 2474 and 8622's names, and netcat-traditional's four.
@@ -174,6 +175,12 @@ def read_keepalive(text: str) -> float:
     return seconds
 
 
+def read_text(text: str) -> str:
+    if not text:
+        raise ValueError("empty")
+    return text
+
+
 def read_server_name(text: str) -> str:
     check_name(text)
     try:
@@ -185,7 +192,8 @@ def read_server_name(text: str) -> str:
 
 def read_protocols(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    if not all(name and name.isascii() and len(name) < 256 for name in names):
+    well = all(name and name.isascii() and len(name) < 256 for name in names)
+    if not well or len(text) > MAX_PROTOCOLS:
         raise ValueError("not a list such as h2,http/1.1")
     return names
 
@@ -204,6 +212,7 @@ def read_port(text: str) -> str:
 
 READERS: Mapping[str, Callable[[str], Any]] = {
     "source_port": read_port,
+    "source": read_text,
     "quit": read_quit,
     "timeout": read_pause,
     "wait": read_pause,
@@ -217,6 +226,12 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "ttl": read_ttl,
     "min_ttl": read_ttl,
     "tcp_keepalive": read_keepalive,
+    "ssl_cert": read_text,
+    "ssl_key": read_text,
+    "ssl_trustfile": read_text,
+    "ssl_client_ca": read_text,
+    "ssl_ciphers": read_text,
+    "starttls": read_text,
     "ssl_servername": read_server_name,
     "ssl_alpn": read_protocols,
     "ssl_fingerprint": read_fingerprint,
@@ -282,20 +297,22 @@ def option_name(field: str) -> str:
 
 
 def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
-    """Options from `given`, texts and flags by field name, and the bare arguments.
+    """Options from `given` and the bare arguments.
+
+    given: by field name, the text of each option that was given, or True.
 
     Raises UsageError, which names the option, for a value that cannot be read,
     an option that lacks another, and two that exclude each other.
     """
     values = {field: read_value(field, value) for field, value in given.items()}
     for field, other in IMPLIES:
-        if values.get(field):
+        if field in values:
             values[other] = True
     for field, other in NEEDS:
-        if values.get(field) and not values.get(other):
+        if field in values and other not in values:
             raise UsageError(f"{option_name(field)} needs {option_name(other)}")
     for field, other in EXCLUDES:
-        if values.get(field) and values.get(other):
+        if field in values and other in values:
             raise UsageError(f"{option_name(field)} and {option_name(other)} exclude each other")
     return place(Options(**values), addresses)
 

@@ -18,8 +18,7 @@ from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
     from pync.endings import Terms
-    from pync.layers import Layers
-    from pync.opening import Opening
+    from pync.opening import Layers, Opening
     from pync.session import Session
 
 
@@ -120,7 +119,7 @@ class Program:
         assert self._layers
         if deadline == NEVER:
             deadline = self._loop.clock() + (self._options.connect_limit or PATIENCE)
-        return Opening(self._loop, endpoint, self._layers(endpoint.peer), deadline)
+        return Opening(self._loop, endpoint, self._layers, deadline)
 
     def _mind_interrupts(self) -> None:
         if self._interrupts:

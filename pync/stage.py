@@ -99,12 +99,13 @@ class FaceSource(Source):
 
     def read(self, limit: int) -> bytes:
         data = self._outlet.take(min(limit, PIECE))
-        if data:
-            self._changed.notify()
-            return data
-        if self._outlet.over():
+        over = not data and self._outlet.over()
+        if not (data or over):
+            raise WouldBlock(condition=self._changed)
+        self._changed.notify()
+        if over:
             raise EndOfStream
-        raise WouldBlock(condition=self._changed)
+        return data
 
 
 class FaceSink(Sink):
@@ -136,8 +137,6 @@ class FaceSink(Sink):
             self._put_end()
         finally:
             self._changed.notify()
-
-    abandon = end
 
 
 class Stage:

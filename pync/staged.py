@@ -15,7 +15,7 @@ from pync.errors import PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.stage import Engine, Stage
-from pync.stream import Condition, EndOfStream, Endpoint, Sink, Source, WouldBlock
+from pync.stream import Condition, Endpoint, Sink, Source, WouldBlock
 
 MARKS = 1024  # that a ledger keeps
 
@@ -53,11 +53,18 @@ class Ledger:
 
 
 class StagedSource(Source):
-    """The plain face's source, and then what went wrong in `below`, the flow to it."""
+    """The plain face's source, and then what went wrong in `below`, the flow to it.
 
-    def __init__(self, face: Source, below: Flow) -> None:
+    beside: the flow the other way, which may have met a broken connection before.
+
+    Unless the protocol has its own end (close_notify) and that has come: a peer that then
+    closes without reading ours resets the connection, and nothing is missing.
+    """
+
+    def __init__(self, face: Source, below: Flow, beside: Flow) -> None:
         self._face = face
         self._below = below
+        self._beside = beside
 
     @property
     def backlog(self) -> int:
@@ -70,10 +77,12 @@ class StagedSource(Source):
     def read(self, limit: int) -> bytes:
         try:
             return self._face.read(limit)
-        except (EndOfStream, WouldBlock, PyncError):
+        except WouldBlock:
             if self._below.error:
                 raise self._below.error from None
             raise
+        except PyncError as error:  # what the protocol makes of it follows from what failed below
+            raise self._below.error or self._beside.error or error from None
 
 
 class StagedSink(Sink):
@@ -128,7 +137,7 @@ class Staged(Endpoint):
         up = Flow(endpoint.source, stage.wire.sink, loop.clock, stage.changed)
         self._flows = down, up
         super().__init__(
-            StagedSource(stage.plain.source, up),
+            StagedSource(stage.plain.source, up, down),
             StagedSink(stage.plain.sink, down, endpoint.sink, stage.changed),
             endpoint.peer,
         )

@@ -155,9 +155,6 @@ class Sink:
     def end(self) -> None:
         """No more will be written.  May be repeated, and may raise WouldBlock: not yet."""
 
-    def abandon(self) -> None:
-        """The flow into this sink broke: nothing more comes, and it was not the end."""
-
     def unacknowledged(self) -> int:
         """Bytes written that the other side's kernel has not confirmed yet."""
         return 0

@@ -25,7 +25,6 @@ class Record(Sink):
         self.data = b""
         self.writes: list[bytes] = []
         self.ends = 0
-        self.abandoned = False
         self._most = most
 
     def write(self, data: bytes | memoryview) -> int:
@@ -36,9 +35,6 @@ class Record(Sink):
 
     def end(self) -> None:
         self.ends += 1
-
-    def abandon(self) -> None:
-        self.abandoned = True
 
 
 class Endless(Source):
@@ -135,7 +131,7 @@ def test_a_failure_is_kept_for_whoever_asks_and_is_not_passed_on_as_an_end() -> 
     moving = flow(Broken(), sink)
     assert not moving.advance()
     assert isinstance(moving.error, LocalError)
-    assert (moving.over, sink.ends, sink.abandoned) == (True, 0, True)
+    assert (moving.over, sink.ends) == (True, 0)
 
 
 def test_stop_writes_what_is_held_and_ends() -> None:

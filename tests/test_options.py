@@ -35,6 +35,11 @@ def given_words(line: str) -> list[str]:
     return [word.replace("~", " ") for word in line.split()]
 
 
+PIN = "0123456789abcdef" * 4  # of a certificate
+PINNED = f"--ssl-fingerprint sha256:{PIN}"
+COLONS = ":".join(PIN[at : at + 2] for at in range(0, 64, 2))
+
+
 @pytest.mark.parametrize(
     ("line", "field", "value"),
     [
@@ -60,6 +65,12 @@ def given_words(line: str) -> list[str]:
         ("-6v", "ipv6", True),
         ("-W 3", "recv_limit", 3),
         ("--recv-lim 3", "recv_limit", 3),
+        (PINNED, "ssl_fingerprint", f"sha256:{PIN}"),
+        (f"--ssl-fingerprint SHA256:{PIN.upper()}", "ssl_fingerprint", f"sha256:{PIN}"),
+        (f"--ssl-fingerprint sha256:{COLONS}", "ssl_fingerprint", f"sha256:{PIN}"),
+        ("--ssl-alpn h2", "ssl_alpn", ("h2",)),
+        ("--ssl-alpn h2,http/1.1", "ssl_alpn", ("h2", "http/1.1")),
+        ("--ssl-servername bücher.example.", "ssl_servername", "bücher.example."),
     ],
 )
 def test_a_value_is_read(line: str, field: str, value: Any) -> None:
@@ -72,6 +83,11 @@ def test_a_value_is_read(line: str, field: str, value: Any) -> None:
         *["-w 0", "-w -1", "-w 1x", "-w ", "-w 1e3", "-w inf", "-w ٣", "-q -2", "-i x"],
         *["-W 0", "-W -1", "-W 1.5", "-I 0", "-I 3T", "-I 4G", "-T 256", "-T loud", "-M 0"],
         *["-M 256", "-m x", "-p 8,0", "-p 65536", "--linger soon", "--tcp-keepalive 0"],
+        *[f"--ssl-fingerprint {PIN}", f"--ssl-fingerprint sha1:{PIN}", "--ssl-fingerprint sha256:"],
+        *[f"--ssl-fingerprint sha256:{PIN}0", f"--ssl-fingerprint sha256:{PIN[1:]}x"],
+        *["--ssl-alpn ", "--ssl-alpn h2,,http/1.1", "--ssl-alpn h2,", "--ssl-alpn ü"],
+        *[f"--ssl-alpn {'x' * 256}", "--ssl-servername .example", "--ssl-servername a..b"],
+        *[f"--ssl-servername {'a' * 64}", "--ssl-servername a\tb"],
     ],
 )
 def test_a_bad_value_is_told_with_the_options_name(line: str) -> None:
@@ -128,12 +144,45 @@ def test_bare_arguments_that_make_no_sense_are_refused(line: str) -> None:
         ("--recv-only --send-only host 1", ["--recv-only", "--send-only"]),
         ("-z -l 1", ["--zero", "--listen"]),
         ("-u -S host 1", ["--udp", "--md5sig"]),
+        ("--ssl-key x host 1", ["--ssl-key", "--ssl-cert"]),
+        ("--ssl-client-ca x host 1", ["--ssl-client-ca", "--listen"]),
+        ("-u --ssl host 1", ["--udp", "--ssl"]),
+        ("-u --ssl-alpn h2 host 1", ["--udp", "--ssl"]),
+        ("-lku --ssl 1", ["--udp", "--ssl"]),
+        ("-Uu --ssl path", ["--udp", "--ssl"]),
+        ("-F --ssl host 1", ["--fd-pass", "--ssl"]),
+        ("-F --starttls smtp host 1", ["--fd-pass", "--ssl"]),
+        ("-l --starttls smtp 1", ["--listen", "--starttls"]),
+        ("-l --ssl-servername x 1", ["--listen", "--ssl-servername"]),
+        ("-l --ssl-trustfile x 1", ["--listen", "--ssl-trustfile"]),
+        ("-l --ssl-insecure 1", ["--listen", "--ssl-insecure"]),
+        ("--ssl-insecure --ssl-verify host 1", ["--ssl-insecure", "--ssl-verify"]),
+        ("--ssl-insecure --ssl-trustfile x host 1", ["--ssl-insecure", "--ssl-trustfile"]),
+        (f"--ssl-insecure {PINNED} host 1", ["--ssl-insecure", "--ssl-fingerprint"]),
+        (f"--ssl-trustfile x {PINNED} host 1", ["--ssl-fingerprint", "--ssl-trustfile"]),
+        (f"-l --ssl-client-ca x {PINNED} 1", ["--ssl-fingerprint", "--ssl-client-ca"]),
     ],
 )
 def test_what_does_not_go_together_is_named(line: str, names: list[str]) -> None:
     with pytest.raises(UsageError) as told:
         options(line)
     assert all(name in str(told.value) for name in names)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *["--ssl", "--ssl-verify", "--ssl-insecure", "--ssl-trustfile x", "--ssl-servername x"],
+        *[PINNED, "--ssl-cert x", "--ssl-cert x --ssl-key x"],
+        *["-l --ssl-client-ca x", "--ssl-alpn h2", "--ssl-ciphers x", "--starttls smtp"],
+    ],
+)
+def test_what_makes_no_sense_without_tls_asks_for_it(line: str) -> None:
+    assert options(f"{line} localhost 1").ssl
+
+
+def test_nothing_else_does() -> None:
+    assert not options("-lkntvC -w 1 localhost 1").ssl
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from pairs import PAIRS, move_in
 from test_flow import Record
 
+from pync.errors import NetworkError
 from pync.loop import Loop
 from pync.stage import HIGH_WATER, Stage
 from pync.staged import MARKS, Ledger, Staged
 from pync.stream import EndOfStream, Endpoint, Ends, WouldBlock
-from pync.transports.memory import Given, MemoryPipe
+from pync.transports.memory import Discard, Given, MemoryPipe
 from pync.transports.unix import UnixAddress
 from pync.wire.safe_text import SafeText
 from pync.wire.telnet import DO, DONT, IAC, SB, SE, WILL, WONT, Telnet
@@ -161,6 +162,41 @@ def test_one_side_of_a_stack_may_end_while_the_other_goes_on() -> None:
             (near.source, at_near),
         )
     assert (at_far.data, at_near.data) == (b"", b"".join(late))
+
+
+class Dotted(Telnet):
+    """Tells its end by a dot, as TLS does by close_notify."""
+
+    def receive(self, data: bytes | memoryview) -> None:
+        text, dot, _ = bytes(data).partition(b".")
+        super().receive(text)
+        if dot:
+            self.receive_end()
+
+
+class CutOff(Given):
+    """Gives its pieces, and is broken then."""
+
+    def read(self, limit: int) -> bytes:
+        try:
+            return super().read(limit)
+        except EndOfStream:
+            raise NetworkError("cut off") from None
+
+
+@pytest.mark.parametrize(
+    ("said", "error"), [(b"all that there is.", None), (b"all that the", "cut off")]
+)
+def test_nothing_is_missing_if_the_end_was_told_before_the_break(
+    said: bytes, error: str | None
+) -> None:
+    """Whoever closes without reading our end resets the connection, having said it all."""
+    got = Record()
+    with Loop() as loop:
+        wire = Endpoint(CutOff(said), Discard(), UnixAddress("peer"))
+        (received,) = move_in(loop, (Staged(loop, wire, Dotted()).source, got))
+    assert got.data == said.rstrip(b".")
+    assert (received.error and str(received.error)) == error
 
 
 def test_what_is_confirmed_on_the_wire_tells_what_is_confirmed_of_the_users_bytes() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from authority import Authority
 from harness import Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,9 +95,10 @@ COSTLY = {
     "random", "ssl", "subprocess", "tempfile", "threading",
 }  # fmt: skip
 RARE = {
-    "pync.hub", "pync.stage", "pync.taps", "pync.transports.datagrams", "pync.transports.udp",
-    "pync.transports.unix", "pync.wire",
+    "pync.hub", "pync.layers", "pync.opening", "pync.stage", "pync.staged", "pync.taps",
+    "pync.transports.datagrams", "pync.transports.udp", "pync.transports.unix", "pync.wire",
 }  # fmt: skip
+FOREIGN = {"asyncio", "cryptography", "dataclasses", "inspect", "logging", "subprocess"}
 TALK = {
     "pync.endings", "pync.flow", "pync.movers", "pync.session",
     "pync.transports.memory", "pync.transports.stdio",
@@ -163,3 +165,23 @@ def test_who_listens_imports_what_that_needs(usual: set[str]) -> None:
         client.finish()
     assert told & (COSTLY | RARE) == set()
     assert told >= TALK
+
+
+@pytest.mark.parametrize(
+    ("listening", "connecting"), [("-lv", "--ssl-insecure"), ("-lvt", "-t --ssl-insecure")]
+)
+def test_tls_imports_what_that_needs(
+    authority: Authority, listening: str, connecting: str, usual: set[str]
+) -> None:
+    shown = ("--ssl-cert", f"{authority.leaf['valid'].combined}")
+    with (
+        pync_telling_modules(listening, *shown, "127.0.0.1", "0") as server,
+        pync_telling_modules(*connecting.split(), "127.0.0.1", f"{server.port}") as client,
+    ):
+        told = [modules(end) - usual for end in (server, client)]
+    for end in told:
+        assert {"ssl", "pync.wire.tls.engine"} <= end
+        assert (
+            end & {*FOREIGN, "pync.hub", "pync.wire.starttls", "pync.wire.tls.ephemeral"} == set()
+        )
+        assert ("pync.wire.telnet" in end) == ("t" in listening)

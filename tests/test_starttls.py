@@ -253,7 +253,8 @@ NOT_OFFERED = "the server does not offer STARTTLS"
 NONSENSE = "its answer makes no sense in this protocol"
 CLOSING = b"</stream:stream>"
 STREAM_ERROR = (
-    b"<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+    b"<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>"
+    b"<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>No such host</text></stream:error>"
 )
 
 
@@ -287,6 +288,7 @@ STREAM_ERROR = (
         ("inn", 1, b"580 Can not\r\n", "the server said '580 Can not'"),
         ("pigeonhole", 0, b'"SIEVE" "\\"STARTTLS\\""\r\nOK\r\n', NOT_OFFERED),
         ("pigeonhole", 0, b'"X" {12}\r\n\r\n"STARTTLS"\r\nOK\r\n', NOT_OFFERED),
+        ("pigeonhole", 0, b'{12}\r\nSTARTTLS" "X\r\nOK\r\n', NOT_OFFERED),
         ("pigeonhole", 0, b'BYE "Too many"\r\n', "the server said 'BYE \"Too many\"'"),
         ("pigeonhole", 1, b"NO {2}\r\nno\r\n", "the server said 'NO \"no\"'"),
         ("slapd", 1, bytes.fromhex("3012 020101 780d 0a0102 0400 0406") + b"cannot",
@@ -297,13 +299,15 @@ STREAM_ERROR = (
         ("slapd", 1, bytes.fromhex("3008 020101 7803 0a0100"), NONSENSE),
         ("slapd", 1, bytes.fromhex("300c 020101 7807 0a0100 0400 0401"), NONSENSE),
         ("slapd", 1, bytes.fromhex("3080 020101 7880 0a0100 0400 0400 0000 0000"), NONSENSE),
-        ("slapd", 1, bytes.fromhex("3085 0000000000"), NONSENSE),
+        ("slapd", 1, bytes.fromhex("300c 020101 7807 0a0100 0480 0400"), NONSENSE),
+        ("slapd", 1, bytes.fromhex("3085 000000000c 020101 7807 0a0100 0400 0400"), NONSENSE),
         ("slapd", 1, bytes.fromhex("3084 7fffffff"), "its answer is too long"),
         ("slapd", 1, b"\x00", NONSENSE),
         ("postgres", 1, b"N", NOT_OFFERED),
         ("postgres", 1, postgres_error(b"sorry, too many clients already"),
          "the server said 'sorry, too many clients already'"),
         ("postgres", 1, b"E\xff\xff\xff\xff", "its answer is too long"),
+        ("postgres", 1, b"E\0\0\0\3", NONSENSE),
         ("postgres", 1, b"H", NONSENSE),
         ("mariadb", 0, mysql(flags=0xF7FE), NOT_OFFERED),
         ("mariadb", 0, b"\x19\0\0\0\xff\x10\x04Too many connections..",
@@ -398,6 +402,7 @@ def test_an_answer_to_half_a_question_is_an_error(script: Script) -> None:
             assert dialogue.data_to_send(len(answer) - 1) == answer[:-1]
             with pytest.raises(ProtocolError, match=UNASKED):
                 dialogue.receive(b"2")
+            assert dialogue.data_to_send(EVERYTHING) == b""
 
 
 # --- the server goes away, or never comes to an end ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from pync.errors import ProtocolError
 from pync.loop import Loop
 from pync.opening import Layer, Opening
 from pync.staged import Staged
-from pync.stream import Endpoint, Ends, WouldBlock
+from pync.stream import Endpoint, Ends, Peer, WouldBlock
 from pync.transports.memory import Given
 from pync.transports.unix import UnixAddress
 from pync.wire.tls import contexts
@@ -39,7 +40,8 @@ def engines(authority: Authority) -> Callable[..., tuple[Tls, Tls]]:
         server = contexts.for_server(None)
         leaf = authority.leaf["valid"]
         contexts.show(server, str(leaf.chain), str(leaf.key), lambda: b"")
-        client = contexts.for_client(str(authority.root))
+        client = contexts.for_client()
+        contexts.trust_authorities(client, str(authority.root))
         client.maximum_version = VERSIONS[version]
         return Tls(client, "the server", "localhost"), Tls(server, "the client")
 
@@ -187,8 +189,8 @@ def opened(
     return openings[0].endpoint, openings[1].endpoint
 
 
-def layer(loop: Loop, engine: Tls) -> Layer:
-    return Layer("TLS", engine, lambda endpoint: Staged(loop, endpoint, engine))
+def layer(loop: Loop, engine: Tls) -> Callable[[Peer], Layer]:
+    return lambda _: Layer("TLS", engine, lambda endpoint: Staged(loop, endpoint, engine))
 
 
 class Both:
@@ -199,11 +201,9 @@ class Both:
 
     def advance(self) -> bool:
         for opening in list(self._openings):
-            try:
+            with suppress(WouldBlock):
                 if not opening.advance():
                     self._openings.remove(opening)
-            except WouldBlock as blocked:
-                last = blocked
         if self._openings:
-            raise WouldBlock(after=0) from last
+            raise WouldBlock(after=0)
         return False

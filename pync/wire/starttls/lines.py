@@ -1,7 +1,6 @@
 """The protocols whose replies are lines of text, as a table of what is said and answered.
 
-Lines end with LF here, with or without CR before it, as servers that break the
-rule of CR LF are older than those that keep it.
+A line ends with LF here, whether or not a CR stands before it.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ def sieve_ok(offer: bytes = ANY_LINE) -> Callable[[], Reply]:
 
 
 # A client that has no name gives its address (RFC 5321 section 4.1.4), and this one is true of
-# every machine.  Servers that insist on a full name refuse "localhost", and take an address
+# every machine.  Postfix, told to insist on full names, refuses "localhost" and takes an address,
 # without comparing it.  The server forgets it once there is TLS (RFC 3207 section 4.2).
 US = b"[127.0.0.1]"
 

@@ -90,7 +90,9 @@ def postgres_reply() -> Reply:
 def postgres_error() -> Generator[Measure, bytes, bytes]:
     """The words of an ErrorResponse: a length that counts itself, and fields that end with 0."""
     length = int.from_bytes((yield exactly(4)), "big")
-    fields = (yield exactly(max(length - 4, 0))).split(b"\0")
+    if length < 4:
+        raise nonsense()
+    fields = (yield exactly(length - 4)).split(b"\0")
     return next((field[1:] for field in fields if field.startswith(b"M")), b"")
 
 

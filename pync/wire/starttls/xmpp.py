@@ -111,4 +111,5 @@ class Stream:
 
 
 def shown(names: list[str]) -> bytes:
-    return " ".join(name.rpartition(SEPARATOR)[2] for name in names).encode()
+    """The element's name, and the condition, which comes first in an error (section 4.9.2)."""
+    return " ".join(name.rpartition(SEPARATOR)[2] for name in names[:2]).encode()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from pync.address import printable
 
 SHORT = {  # RFC 4514, section 3
     "commonName": "CN", "countryName": "C", "localityName": "L", "stateOrProvinceName": "ST",
@@ -12,8 +15,11 @@ SHORT = {  # RFC 4514, section 3
 }  # fmt: skip
 
 
+SHOWN = 5  # names of hosts, of those in one certificate
+
+
 class Certificate(NamedTuple):
-    """What a person wants to know of one.
+    """What a person wants to know of one, escaped: it is the peer who wrote it.
 
     subject, issuer: as in `CN=localhost, O=pync`.  names: the hosts that it is for.
     begins, ends: as in `Nov 24 23:41:45 2026 GMT`.  fingerprint: `sha256:` and 64
@@ -41,15 +47,29 @@ def peer_certificate(tls: ssl.SSLObject) -> Certificate | None:
     chain = tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
     if not chain:
         return None
-    found = chain[0].get_info()
-    return Certificate(
-        subject=distinguished(found["subject"]),
-        issuer=distinguished(found["issuer"]),
-        names=", ".join(name for _, name in found.get("subjectAltName", ())) or "no host",
-        begins=found["notBefore"],
-        ends=found["notAfter"],
-        fingerprint=fingerprint(ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())),
+    der = ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())
+    texts = (*contents(chain[0]), fingerprint(der))
+    return Certificate(*map(printable, texts))
+
+
+def contents(certificate: Any) -> Sequence[str]:
+    """What stands in one, as the fields of Certificate have it."""
+    try:
+        found = certificate.get_info()
+    except (ValueError, ssl.SSLError):  # text that is not UTF-8, where it has to be
+        return ("(unreadable)",) * 5
+    return (
+        distinguished(found["subject"]),
+        distinguished(found["issuer"]),
+        hosts([name for _, name in found.get("subjectAltName", ())]),
+        found["notBefore"],
+        found["notAfter"],
     )
+
+
+def hosts(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "no host") + more
 
 
 def distinguished(name: Any) -> str:
@@ -66,8 +86,8 @@ def describe(tls: ssl.SSLObject) -> tuple[str, ...]:
     lines = [f"TLS: {', '.join(filter(None, agreed))}"]
     if peer := peer_certificate(tls):
         lines.append(
-            f"TLS: the peer is {peer.subject}, says {peer.issuer}, "
-            f"from {peer.begins} to {peer.ends}, {peer.fingerprint}"
+            f"TLS: certificate of {peer.subject}, issued by {peer.issuer}, "
+            f"valid from {peer.begins} to {peer.ends}, {peer.fingerprint}"
         )
     return tuple(lines)
 

@@ -5,7 +5,9 @@ two directions can end one after the other.  With a wrapped socket they cannot:
 its shutdown drops the TLS layer, and its unwrap loses what has not been read.
 
 What came is decrypted when somebody wants it, not before: so a reader that
-pauses holds the peer up, and not a buffer of ours.
+pauses holds the peer up, and not a buffer of ours.  To decrypt may be to answer
+(a key update, a refused renegotiation); a peer that has a lot of answers coming
+and takes none is given up.  What comes after the peer's end is nobody's.
 
 The end is told by close_notify, each way for itself (RFC 8446, 6.1), with TLS 1.2
 as well, whose RFC wanted both ways to end at once and whose programs did not care.
@@ -20,10 +22,11 @@ import ssl
 from collections import deque
 
 from pync.errors import NetworkError, ProtocolError
-from pync.wire.tls.certificates import describe, peer_certificate
-from pync.wire.tls.reasons import cut_short, explain
+from pync.wire.tls.certificates import describe, fingerprint
+from pync.wire.tls.reasons import cut_short, explain, not_pinned
 
 RECORD = 16 * 1024  # bytes that a record holds at the most (RFC 8446, 5.1)
+ANSWERS = 64 * 1024  # bytes of ours that a peer may ask for and not take
 FIRST = 80  # bytes kept of what the peer began with, for the case that it speaks no TLS
 
 
@@ -49,6 +52,7 @@ class Tls:
         self._first = b""
         self._plain: deque[bytes] = deque()  # decrypted and not given yet
         self._broken: NetworkError | None = None  # for when all that came before is given
+        self._answers = 0  # bytes
         self._ending = False
         self.established = False
         self.send_over = False
@@ -63,7 +67,8 @@ class Tls:
     def receive(self, data: bytes | memoryview) -> None:
         if not self.established:
             self._first += bytes(data[: FIRST - len(self._first)])
-        self._incoming.write(data)
+        if not (self.receive_over or self._broken):
+            self._incoming.write(data)
         self._go_on()
 
     def receive_end(self) -> None:
@@ -83,13 +88,17 @@ class Tls:
             return
         except ssl.SSLError as error:
             raise self._failed(error) from None
-        self._check_pin()
+        self._check_certificate()
         self.established = True
 
-    def _check_pin(self) -> None:
-        found = peer_certificate(self._tls) if self._pin else None
-        if self._pin and (not found or found.fingerprint != self._pin):
-            raise self._failure("certificate is not the pinned one")
+    def _check_certificate(self) -> None:
+        """What OpenSSL may have passed over: there are ciphers without any certificate."""
+        shown = self._tls.getpeercert(binary_form=True)
+        if not shown and self._tls.context.verify_mode == ssl.CERT_REQUIRED:
+            raise self._failure("the peer has shown no certificate")
+        found = fingerprint(shown) if shown else None
+        if self._pin not in (None, found):
+            raise self._failure(not_pinned(found))
 
     def send(self, data: bytes | memoryview) -> int:
         try:
@@ -110,18 +119,23 @@ class Tls:
             self._plain.append(piece)
         try:
             self._tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # it looks for the peer's end; ours is written
         except ssl.SSLError as error:
             if error.reason == "SHUTDOWN_WHILE_IN_INIT":
                 return  # hands are being shaken; something will come
-            # Otherwise the peer's end has not come, and ours is written.
+            self._broken = self._broken or self._failed(error)
         self.send_over = True
 
     def data_to_send(self, limit: int) -> bytes:
-        return self._outgoing.read(limit)
+        data = self._outgoing.read(limit)
+        if not self._outgoing.pending:
+            self._answers = 0
+        return data
 
     def data_received(self, limit: int) -> bytes:
         pieces = []
-        while limit and (piece := self._take(limit)):
+        while limit and (piece := self._take(limit) if self._plain else self._decrypt(limit)):
             pieces.append(piece)
             limit -= len(piece)
         if self._broken and not pieces:
@@ -129,9 +143,7 @@ class Tls:
         return b"".join(pieces)
 
     def _take(self, limit: int) -> bytes:
-        """Some bytes for the user; empty if there are none."""
-        if not self._plain:
-            return self._decrypt(limit)
+        """Of what is decrypted already."""
         piece = self._plain.popleft()
         if len(piece) > limit:
             self._plain.appendleft(piece[limit:])
@@ -141,6 +153,14 @@ class Tls:
         """Bytes of the next record; empty if it is not whole yet, or there will be none."""
         if self.receive_over or self._broken:
             return b""
+        waiting = self._outgoing.pending
+        piece = self._read(limit)
+        self._answers += self._outgoing.pending - waiting
+        if self._answers > ANSWERS:
+            self._broken = self._failure("the peer asks and asks, and takes no answer")
+        return piece
+
+    def _read(self, limit: int) -> bytes:
         piece = b""
         try:
             piece = self._tls.read(min(limit, RECORD))
@@ -154,7 +174,9 @@ class Tls:
         except ssl.SSLError as error:
             self._broken = self._failed(error)
             return b""
-        self.receive_over = not piece
+        if not piece:
+            self.receive_over = True
+            self._incoming.read()
         return piece
 
     @property

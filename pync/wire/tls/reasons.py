@@ -30,6 +30,7 @@ REFUSALS: Mapping[int, Callable[[Certificate], str]] = {
     62: mismatch,
     64: mismatch,
 }
+UNKNOWN = (18, 19, 20, 21)  # of those, what says that nobody vouches for it
 ALERT = "_ALERT_"  # in OpenSSL's name of an error that is the peer's
 RECORD_TYPES = range(20, 25)  # RFC 8446, 5.1, and heartbeats
 
@@ -40,6 +41,10 @@ def cut_short(ended: bool) -> str:
     return "the peer ended without close_notify, something may be missing" + way_out * ended
 
 
+def not_pinned(fingerprint: str | None) -> str:
+    return f"certificate is {fingerprint or 'another'}, not the pinned one"
+
+
 def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | None) -> str:
     """`error` in words.  tls: where it happened; first: what the peer began with."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -48,16 +53,18 @@ def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | No
         return f"the peer does not speak TLS, but says {first.splitlines()[0]!r}"
     if isinstance(error, ssl.SSLEOFError):
         return "the peer closed the connection during the handshake"
-    reason = error.reason or str(error)
+    if error.library == "BIO":  # ours are in memory and do not fail
+        return "cannot write to SSLKEYLOGFILE"
+    reason = error.reason or ""
     if ALERT in reason:
         return f"the peer refuses: {words(reason.partition(ALERT)[2])}"
-    return words(reason)
+    return words(reason) or str(error)
 
 
 def refused(error: ssl.SSLCertVerificationError, found: Certificate | None, pin: str | None) -> str:
-    if pin:
-        return f"certificate is {found.fingerprint if found else 'another'}, not the pinned one"
-    if not found:  # OpenSSL keeps no client's that it refused
+    if pin and error.verify_code in UNKNOWN:
+        return not_pinned(found and found.fingerprint)
+    if pin or not found:  # OpenSSL keeps no client's that it refused
         return error.verify_message
     row = REFUSALS.get(error.verify_code)
     return row(found) if row else error.verify_message
