@@ -100,7 +100,7 @@ class Conversation:
 
     def _check_surplus(self) -> None:
         if len(self._received) > MOST_SURPLUS:
-            raise ProtocolError("it did not wait for the answer")
+            raise ProtocolError("it sends too much before anybody can take it")
 
     def _take(self, size: int) -> None:
         piece = bytes(self._received[:size])
@@ -143,7 +143,7 @@ def parse(reading: Reading[Result], data: bytes) -> tuple[Result, bytes]:
     rest = bytearray(data)
     try:
         measure = next(reading)
-        while (size := measure(rest)) is not None:
+        while rest and (size := measure(rest)) is not None:
             piece = bytes(rest[:size])
             del rest[:size]
             measure = reading.send(piece)
