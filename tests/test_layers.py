@@ -15,13 +15,13 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 LAYERS = [
     "errors address transports.descriptors",
     """status options environment stream wire wire.crlf wire.safe_text wire.telnet
-       wire.starttls.opening wire.tls wire.tls.certificates wire.tls.ephemeral""",
+       wire.dialogue wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """interrupts loop bypass stage taps transports transports.memory transports.sockets
-       wire.starttls.lines wire.starttls.packets wire.starttls.xmpp
-       wire.tls.contexts wire.tls.reasons""",
+       wire.socks wire.starttls.opening wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
-       wire.starttls wire.tls.engine""",
-    "flow transports.inet transports.datagram_listeners",
+       wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets wire.starttls.xmpp
+       wire.tls.engine""",
+    "flow transports.inet transports.datagram_listeners wire.starttls",
     "endings staged transports.tcp transports.udp transports.unix",
     "session",
     "dial opening",
