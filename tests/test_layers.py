@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 LAYERS = [
     "errors address transports.descriptors",
     """status options environment stream wire wire.crlf wire.safe_text wire.telnet
+       wire.http wire.http.auth wire.http.targets
        wire.starttls.opening wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """interrupts loop bypass stage taps transports transports.memory transports.sockets
        wire.starttls.lines wire.starttls.packets wire.starttls.xmpp
