@@ -18,11 +18,12 @@ LAYERS = [
        wire.http wire.http.auth wire.http.targets
        wire.starttls.opening wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """interrupts loop bypass stage taps transports transports.memory transports.sockets
+       wire.http.heads wire.http.side
        wire.starttls.lines wire.starttls.packets wire.starttls.xmpp
        wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
-       wire.starttls wire.tls.engine""",
-    "flow transports.inet transports.datagram_listeners",
+       wire.http.exchange wire.starttls wire.tls.engine""",
+    "flow transports.inet transports.datagram_listeners wire.http.proxy",
     "endings staged transports.tcp transports.udp transports.unix",
     "session",
     "dial opening",
@@ -37,6 +38,7 @@ LAYER = {module: number for number, line in enumerate(LAYERS) for module in line
 ONLY_IN = {
     "docopt": {"cli"},
     "gc": {"__main__"},
+    "h11": {module for module in LAYER if module.startswith("wire.http.")},
     "selectors": {"loop"},
     "select": {"environment", "transports.descriptors", "transports.stdio"},
     "signal": {"interrupts"},
