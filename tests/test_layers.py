@@ -18,7 +18,7 @@ LAYERS = [
        wire.http wire.http.auth wire.http.targets
        wire.starttls.opening wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """interrupts loop bypass stage taps transports transports.memory transports.sockets
-       wire.http.heads wire.http.side
+       wire.http.connect wire.http.heads wire.http.side
        wire.starttls.lines wire.starttls.packets wire.starttls.xmpp
        wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
