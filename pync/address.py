@@ -18,11 +18,15 @@ def printable(text: str) -> str:
     return text.translate(CONTROLS).encode("utf-8", "backslashreplace").decode()
 
 
+def has_controls(text: str) -> bool:
+    return text != text.translate(CONTROLS)
+
+
 def check_name(text: str) -> None:
     """Raise ValueError for a host or path that is empty or holds a control character."""
     if not text:
         raise ValueError("empty")
-    if text != text.translate(CONTROLS):
+    if has_controls(text):
         raise ValueError("not a name: there is a control character in it")
 
 

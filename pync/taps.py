@@ -40,6 +40,20 @@ class Limit(Tap):
         return data
 
 
+class Unread(Tap):
+    """Gives `data`, which was taken from the source too early, and then what that gives."""
+
+    def __init__(self, source: Source, data: bytes) -> None:
+        super().__init__(source)
+        self._held = data
+
+    def read(self, limit: int) -> bytes:
+        if not self._held:
+            return self._source.read(limit)
+        data, self._held = self._held[:limit], self._held[limit:]
+        return data
+
+
 class Pace(Tap):
     """Gives one line at a time, and pauses `interval` seconds after each."""
 

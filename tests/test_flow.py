@@ -12,7 +12,7 @@ from test_loop import Clock
 from pync.errors import LocalError
 from pync.flow import BUDGET, Flow
 from pync.stream import Condition, EndOfStream, Sink, Source, WouldBlock
-from pync.taps import Limit, Pace, Translated
+from pync.taps import Limit, Pace, Translated, Unread
 from pync.transports.memory import Discard, Given, MemoryPipe
 from pync.wire.crlf import Crlf
 from pync.wire.safe_text import SafeText
@@ -75,6 +75,12 @@ def test_nothing_is_read_while_something_is_held() -> None:
         with pytest.raises(WouldBlock):
             moving.advance()
     assert (source.reads, moving.held, sink.backlog) == (2, 5, 15)
+
+
+def test_what_was_taken_too_early_comes_first() -> None:
+    sink = Record(most=3)
+    move((Unread(Given(*[b"later"] * BUDGET), b"early"), sink))
+    assert sink.data == b"early" + b"later" * BUDGET
 
 
 def test_a_write_that_takes_less_is_continued_where_it_stopped() -> None:

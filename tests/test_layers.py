@@ -15,13 +15,15 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 LAYERS = [
     "errors address transports.descriptors",
     """status values environment stream wire wire.crlf wire.safe_text wire.telnet
-       wire.starttls.opening wire.tls wire.tls.certificates wire.tls.ephemeral""",
+       wire.dialogue wire.http wire.http.auth wire.http.targets
+       wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options interrupts loop bypass stage taps transports transports.memory transports.sockets
-       wire.starttls.lines wire.starttls.packets wire.starttls.xmpp
+       wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
-       wire.starttls wire.tls.engine""",
-    "flow transports.inet transports.datagram_listeners",
+       wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
+       wire.starttls.xmpp wire.tls.engine""",
+    "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.tcp transports.udp transports.unix",
     "session",
     "dial opening",
@@ -36,6 +38,7 @@ LAYER = {module: number for number, line in enumerate(LAYERS) for module in line
 ONLY_IN = {
     "docopt": {"cli"},
     "gc": {"__main__"},
+    "h11": {module for module in LAYER if module.startswith("wire.http.")},
     "selectors": {"loop"},
     "select": {"environment", "transports.descriptors", "transports.stdio"},
     "signal": {"interrupts"},

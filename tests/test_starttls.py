@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pync.errors import ProtocolError
+from pync.wire.dialogue import MOST_TURN
 from pync.wire.starttls import STARTTLS, starttls
 from pync.wire.starttls.lines import MOST_LINE
-from pync.wire.starttls.opening import MOST_REPLY, Opening
+from pync.wire.starttls.opening import Opening
 
 PEER = "localhost (127.0.0.1) port 25 (tcp)"
 NAME = "example.org"
@@ -422,17 +423,17 @@ def test_a_server_that_goes_away_is_told(script: Script) -> None:
 STANZA = XMPP_STREAM + b"<stream:features>"
 ENDLESS = {
     "a line": ("postfix", 0, b"", b"2", MOST_LINE),
-    "a greeting": ("postfix", 0, b"", b"220-hello\r\n", MOST_REPLY),
-    "capabilities": ("postfix", 1, b"", b"250-X\r\n", MOST_REPLY),
-    "untagged lines": ("dovecot imap", 1, b"", b"* OK\r\n", MOST_REPLY),
-    "a banner": ("vsftpd", 0, b"220-", b"\r\n", MOST_REPLY),
-    "quoted strings": ("pigeonhole", 0, b"", b'"STARTTLS"\r\n', MOST_REPLY),
-    "literals": ("pigeonhole", 0, b"", b'"X" {1}\r\n\n\r\n', MOST_REPLY),
-    "one line of empty literals": ("pigeonhole", 0, b"", b"{0}\r\n", MOST_REPLY),
-    "elements": ("prosody", 1, STANZA, b"<a/>", MOST_REPLY),
-    "depth": ("prosody", 1, STANZA, b"<a>", MOST_REPLY),
-    "a tag": ("prosody", 1, STANZA, b"<a", MOST_REPLY),
-    "text": ("prosody", 1, STANZA, b"text", MOST_REPLY),
+    "a greeting": ("postfix", 0, b"", b"220-hello\r\n", MOST_TURN),
+    "capabilities": ("postfix", 1, b"", b"250-X\r\n", MOST_TURN),
+    "untagged lines": ("dovecot imap", 1, b"", b"* OK\r\n", MOST_TURN),
+    "a banner": ("vsftpd", 0, b"220-", b"\r\n", MOST_TURN),
+    "quoted strings": ("pigeonhole", 0, b"", b'"STARTTLS"\r\n', MOST_TURN),
+    "literals": ("pigeonhole", 0, b"", b'"X" {1}\r\n\n\r\n', MOST_TURN),
+    "one line of empty literals": ("pigeonhole", 0, b"", b"{0}\r\n", MOST_TURN),
+    "elements": ("prosody", 1, STANZA, b"<a/>", MOST_TURN),
+    "depth": ("prosody", 1, STANZA, b"<a>", MOST_TURN),
+    "a tag": ("prosody", 1, STANZA, b"<a", MOST_TURN),
+    "text": ("prosody", 1, STANZA, b"text", MOST_TURN),
 }
 
 

@@ -6,14 +6,15 @@ A line ends with LF here, whether or not a CR stands before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from pync.errors import ProtocolError
-from pync.wire.starttls.opening import Measure, Reply, Step, exactly, not_offered, said
+from pync.wire.dialogue import Reading, exactly
+from pync.wire.starttls.opening import Reply, Step, not_offered, said
 
 MOST_LINE = 4 * 1024  # bytes, with its end
 
-LineReader = Callable[[], Generator[Measure, bytes, bytes]]
+LineReader = Callable[[], Reading[bytes]]
 
 END = rb"(?: |$)"  # of a word
 NO_LINE = rb"(?!)"
@@ -28,11 +29,11 @@ def line(received: bytearray) -> int | None:
     return None if end < 0 else end + 1
 
 
-def plain_line() -> Generator[Measure, bytes, bytes]:
+def plain_line() -> Reading[bytes]:
     return (yield line).rstrip(b"\r\n")
 
 
-def line_with_literals() -> Generator[Measure, bytes, bytes]:
+def line_with_literals() -> Reading[bytes]:
     """A line whose literals ({5}, CR LF, five bytes of anything) have become quoted strings.
 
     A quoted string has no line end in it and ends with its quote (RFC 5804

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from pync.wire.starttls.opening import Measure, Reply, Step, exactly, nonsense, not_offered, said
+from pync.wire.dialogue import Reading, exactly
+from pync.wire.starttls.opening import Reply, Step, nonsense, not_offered, said
 
 # --- LDAP: RFC 4511, sections 4.12 and 4.14, in the BER of section 5.1 ---
 
@@ -87,7 +86,7 @@ def postgres_reply() -> Reply:
         raise nonsense()
 
 
-def postgres_error() -> Generator[Measure, bytes, bytes]:
+def postgres_error() -> Reading[bytes]:
     """The words of an ErrorResponse: a length that counts itself, and fields that end with 0."""
     length = int.from_bytes((yield exactly(4)), "big")
     if length < 4:

@@ -12,10 +12,10 @@ What XMPP forbids (section 11.1), document types first of all, is refused.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from xml.parsers import expat
 
-from pync.wire.starttls.opening import Measure, Reply, Step, nonsense, not_offered, said
+from pync.wire.dialogue import Reading
+from pync.wire.starttls.opening import Reply, Step, nonsense, not_offered, said
 
 STREAMS = "http://etherx.jabber.org/streams"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
@@ -71,7 +71,7 @@ class Stream:
         if names[0] != f"{TLS} proceed":
             raise said(shown(names))
 
-    def _element(self) -> Generator[Measure, bytes, list[str]]:
+    def _element(self) -> Reading[list[str]]:
         """Read the next element to its end."""
         self._names = []
         self._ended = False

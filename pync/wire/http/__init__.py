@@ -1,0 +1,1 @@
+"""HTTP proxies, as their client and as one of them; h11 reads and writes the heads."""

@@ -1,0 +1,142 @@
+"""An HTTP proxy's side towards its client: CONNECT, and requests for http://host/path.
+
+How a task leads it.  It reads from the client, and sends what there is to send, until
+`request` is there, and reads no more while it is.  Then it connects to the request's
+host and port, or finds that it cannot or must not, and calls one of these:
+
+    refuse   the answer is no
+    grant    for CONNECT.  When data_to_send is empty, bytes pass between the two
+             connections as they are; `surplus` is the first of those from the client.
+    pass_on  for the others.  The Exchange goes into a Stage, with the client's flows at its
+             wire face and the origin's at the plain one.  The flow to the client does not
+             pass its end on; when it is over, the one from the client is stopped, the
+             origin closed, `resume` called, and all begins anew.
+
+Once `over`, or after a ProtocolError from any of this, what there is to send is sent, and
+the connection closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import h11
+
+from pync.errors import ProtocolError
+from pync.wire.http.auth import read_basic
+from pync.wire.http.exchange import Exchange
+from pync.wire.http.heads import Request, read_request, values
+from pync.wire.http.side import Side
+
+MOST_SHOWN = 80  # bytes of a target in a message
+READY = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+
+
+class HttpProxy:
+    """A dialogue (see stage.Dialogue) with a client that may want several things in turn.
+
+    client: as messages name it, `127.0.0.1 port 53682`.
+    check: whether this user has this password; None: anybody may.
+
+    request: what the client wants.
+    established: whether it has a tunnel.  surplus: what came from it that is the tunnel's.
+    over: whether it will want nothing more.
+    """
+
+    def __init__(self, client: str, check: Callable[[str, str], bool] | None = None) -> None:
+        self.request: Request | None = None
+        self.established = False
+        self.surplus = b""
+        self.over = False
+        self._name = client
+        self._check = check
+        self._client = Side(h11.SERVER)
+        self._failure: ProtocolError | None = None
+        self._steps: dict[type, Callable[[Any], None]] = {
+            h11.Request: self._consider,
+            h11.ConnectionClosed: self._finish,
+        }
+
+    def receive(self, data: bytes | memoryview) -> None:
+        """These bytes came from the client.  What comes after a failure fails as well."""
+        if self.established:
+            self.surplus += data
+        else:
+            self._client.put(data)
+            self._go_on()
+
+    def receive_end(self) -> None:
+        """The client's bytes have ended.  Raises ProtocolError in the middle of a request."""
+        if not self.established:
+            self._client.put_end()
+            self._go_on()
+
+    def data_to_send(self, limit: int) -> bytes:
+        """Up to `limit` bytes for the wire; empty if there is nothing now."""
+        return self._client.data_to_send(limit)
+
+    def refuse(self, status: int) -> None:
+        """Answer the request with 403, 502, 504 or the like, unless a response has begun."""
+        method = self.request.method.encode() if self.request else b""
+        self._client.refuse(status, method)
+        self.over = True
+
+    def grant(self) -> None:
+        """The tunnel stands."""
+        for _ in self._client.events():
+            pass  # the end of the request
+        self._client.say(h11.Response(status_code=200, reason="Connection established", headers=[]))
+        self.surplus = self._client.rest()
+        self.established = True
+
+    def pass_on(self) -> Exchange:
+        """The connection to the origin stands.  Raises as receive does."""
+        assert self.request
+        return Exchange(self._client, self._name, self.request)
+
+    def resume(self) -> None:
+        """The exchange is over, and its origin out of the way.  Raises as receive does."""
+        self.request = None
+        if self._client.http.states == READY:
+            self._client.http.start_next_cycle()
+            self._go_on()
+        else:
+            self.over = True
+
+    def _go_on(self) -> None:
+        if self._failure:
+            raise self._failure
+        if self.request or self.over:
+            return
+        try:
+            event = next(self._client.events(), None)
+        except h11.RemoteProtocolError as error:
+            raise self._fail(error.error_status_hint, b"", self._client.complaint) from None
+        if event:
+            self._steps[type(event)](event)
+
+    def _finish(self, _event: h11.ConnectionClosed) -> None:
+        self.over = True
+
+    def _consider(self, request: h11.Request) -> None:
+        try:
+            wanted = read_request(request)
+        except ValueError as error:
+            shown = request.target[:MOST_SHOWN].decode()
+            why = f"asks for {shown!r}: {error}"
+            raise self._fail(400, request.method, why, str(error)) from None
+        if self._check and not self._knows(request, self._check):
+            raise self._fail(407, request.method, "does not show valid credentials")
+        self.request = wanted
+
+    def _knows(self, request: h11.Request, check: Callable[[str, str], bool]) -> bool:
+        shown = read_basic(b",".join(values(request, b"proxy-authorization")))
+        return shown is not None and check(*shown)
+
+    def _fail(self, status: int, method: bytes, why: str, told: str = "") -> ProtocolError:
+        """Refuse it, and let whoever leads this close the connection."""
+        self._client.refuse(status, method, told)
+        self.over = True
+        self._failure = ProtocolError(f"client {self._name} {why}")
+        return self._failure
