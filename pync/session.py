@@ -49,11 +49,12 @@ class Session:
         return flow
 
     def advance(self) -> bool:
+        now = self.clock()  # before the rows look at it: what they put off is due later
         earliest = NEVER
         try:
             for rule in CLOSINGS if self.closing else ENDINGS:
                 due = rule.due(self)
-                if due <= self.clock():
+                if due <= now:
                     return rule.act(self)
                 earliest = min(earliest, due)
         except PyncError as error:
