@@ -9,6 +9,7 @@
     │   ├── ConnectError     a connection could not be opened
     │   ├── ConnectionLost   an open connection broke
     │   ├── ProtocolError    the peer breaks its protocol, or says no in it
+    │   ├── Forbidden        the peer wants what it must not have
     │   └── TimedOut         nothing happened for too long
     ├── OutputClosed         the reader of standard output went away
     └── Interrupted          a signal asked us to end
@@ -62,7 +63,14 @@ class ResolveError(NetworkError):
 
 
 class ConnectError(NetworkError):
-    """No address of the host accepted a connection."""
+    """No address of the host accepted a connection.
+
+    errno: the system's number for the reason, of the last address tried.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class ConnectionLost(NetworkError):
@@ -71,6 +79,10 @@ class ConnectionLost(NetworkError):
 
 class ProtocolError(NetworkError):
     """The peer breaks its protocol, or says no in it."""
+
+
+class Forbidden(NetworkError):
+    """A rule of ours keeps the peer from what it wants."""
 
 
 class TimedOut(NetworkError):

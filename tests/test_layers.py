@@ -26,7 +26,7 @@ LAYERS = [
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.tcp transports.udp transports.unix",
     "session",
-    "dial opening",
+    "admission dial opening",
     "hub layers",
     "program",
     "cli",

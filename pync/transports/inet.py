@@ -7,10 +7,10 @@ import os
 import socket
 from typing import NamedTuple
 
-from pync.errors import ConnectError, LocalError, ResolveError, UsageError
+from pync.errors import LocalError, ResolveError, UsageError
 from pync.options import Options
 from pync.transports.settings import set_socket_options
-from pync.transports.sockets import Address, closed_on_error, reason
+from pync.transports.sockets import Address, closed_on_error, connect_error, reason
 
 # For machines without /etc/services, such as small containers.
 WELL_KNOWN = {
@@ -150,7 +150,7 @@ def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
     except OSError as error:
         if error.errno != errno.EAFNOSUPPORT:
             raise LocalError(f"cannot open a socket: {reason(error)}") from None
-        raise ConnectError(f"connect to {address.target} failed: {reason(error)}") from None
+        raise connect_error(address, error) from None
     with closed_on_error(sock):
         set_socket_options(sock, options)
         bind_source(sock, address, options)
