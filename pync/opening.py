@@ -112,9 +112,7 @@ class Opening:
         """Let the peer hear the last words, if there are any."""
         self._deadline = self._loop.clock() + LAST_WORDS
         if self._layer and (words := self._unsent + self._layer.dialogue.data_to_send(PIECE)):
-            terms = Terms(one_way=True)
-            ends = Ends(Given(words), Discard())
-            self._farewell = Session(self._loop, ends, self.endpoint, terms)
+            self._farewell = last_words(self._loop, self.endpoint, words)
 
     def _give_up(self) -> bool:
         self.close()
@@ -128,6 +126,11 @@ class Opening:
             self._farewell.finish(abrupt=True)
         else:
             cut(self._loop, self.endpoint)
+
+
+def last_words(loop: Loop, endpoint: Endpoint, words: bytes) -> Session:
+    """Says them, gives the peer the time to hear them, and closes the endpoint."""
+    return Session(loop, Ends(Given(words), Discard()), endpoint, Terms(one_way=True))
 
 
 def cut(loop: Loop, endpoint: Endpoint) -> None:

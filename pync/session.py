@@ -146,4 +146,4 @@ class Session:
         undelivered = self.undelivered
         if isinstance(error, NetworkError):
             error.undelivered = undelivered
-        self.finish(abrupt=undelivered > 0)
+        self.finish(abrupt=self.terms.passes_failure or undelivered > 0)

@@ -160,10 +160,16 @@ RESPONSES = {
 CASES = {**REQUESTS, **{f"response: {name}": case for name, case in RESPONSES.items()}}
 
 
+def granted(proxy: HttpProxy) -> Exchange:
+    exchange = proxy.grant()
+    assert exchange
+    return exchange
+
+
 def begin(asked: bytes, size: int = EVERYTHING) -> tuple[HttpProxy, Exchange]:
     proxy = HttpProxy(CLIENT)
     feed(proxy.receive, asked, size)
-    return proxy, proxy.pass_on()
+    return proxy, granted(proxy)
 
 
 def latin(text: str) -> bytes:
@@ -240,7 +246,7 @@ def test_several_things_may_be_asked_for_at_once_and_of_several_origins() -> Non
         assert drain(proxy.data_to_send) == crlf(TOLD)
         proxy.resume()
         if host == "a":
-            exchange = proxy.pass_on()
+            exchange = granted(proxy)
     assert proxy.request == ("CONNECT", "c", 3, None)
     proxy.grant()
     assert proxy.surplus == b"SSH"
@@ -266,7 +272,7 @@ def test_a_client_may_end_when_it_has_asked_twice() -> None:
     proxy.receive(crlf(get()) * 2)
     proxy.receive_end()
     for over in (False, True):
-        exchange = proxy.pass_on()
+        exchange = granted(proxy)
         exchange.send(crlf(ANSWER))
         proxy.resume()
         assert proxy.over == over
@@ -437,7 +443,7 @@ def lead(
     loop: Loop, proxy: HttpProxy, client: tuple[Source, Sink], origin: tuple[Source, Sink]
 ) -> None:
     """One exchange, as HttpProxy's head says."""
-    stage, changed = Stage(proxy.pass_on()), Condition()
+    stage, changed = Stage(granted(proxy)), Condition()
     up = Flow(client[0], stage.wire.sink, loop.clock, changed)
     down = Flow(stage.wire.source, client[1], loop.clock, changed, end=lambda: None)
     there = Flow(stage.plain.source, origin[1], loop.clock, changed)

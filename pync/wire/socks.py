@@ -57,6 +57,8 @@ class SocksServer(Conversation):
     refusal is still to be sent then, and the dialogue is never established.
     """
 
+    over = False  # it wants one thing, and only then is there a tunnel
+
     def __init__(self, protocol: str, peer: str, script: Reading[None]) -> None:
         self.request: Request | None = None
         self.refused = False

@@ -32,12 +32,17 @@ class Exchange:
     failure: what has been raised, if anything has, making an Exchange included; it is over
     then.  The client is told so, unless the response had begun.  cut: in that case its
     connection is to be cut, not ended, as that may be how the response was to end.
+
+    resume: to be called when it is over, and the origin out of the way.
     """
 
     established = True
     notes = ()
 
-    def __init__(self, client: Side, name: str, request: Request) -> None:
+    def __init__(
+        self, client: Side, name: str, request: Request, resume: Callable[[], None]
+    ) -> None:
+        self.resume = resume
         self.over = self.send_over = self.receive_over = False
         self._client = client
         self._origin = Side(h11.CLIENT)

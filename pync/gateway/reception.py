@@ -1,0 +1,126 @@
+"""What a client wants of us as a proxy, and its target's being reached.
+
+While that takes its time nothing is said to the client, and nothing it says is
+read: so the rest waits where the fast path, or the next request, finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from pync.errors import NetworkError, PyncError
+from pync.gateway.reaching import Reaching
+from pync.loop import Loop
+from pync.opening import cut
+from pync.stage import Dialogue
+from pync.stream import Endpoint, WouldBlock
+from pync.wire.http.exchange import Exchange
+
+
+class Wish(Protocol):
+    """A client's request."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+class ProxyDialogue(Dialogue, Protocol):
+    """The dialogue with a client.
+
+    request: what it wants, once that is known; then one of the others is called.
+    over: whether it wants nothing (more).  surplus: what came behind the request.
+    """
+
+    @property
+    def over(self) -> bool: ...
+
+    @property
+    def request(self) -> Wish | None: ...
+
+    @property
+    def surplus(self) -> bytes: ...
+
+    def grant(self) -> Exchange | None:
+        """The target is reached.  What stands between the two; None for a tunnel."""
+
+    def refuse(self, code: int, /) -> None:
+        """There is no way to the target, or there must not be."""
+
+
+class Codes(NamedTuple):
+    """What a protocol calls failures: by the system's number, or by the class of the error."""
+
+    known: Mapping[object, int]
+    otherwise: int
+
+    def of(self, error: PyncError) -> int:
+        number = getattr(error, "errno", None)
+        return self.known.get(number, self.known.get(type(error), self.otherwise))
+
+
+Reach = Callable[[Wish], Reaching]
+
+
+class Reception:
+    """A dialogue (see stage.Dialogue) at the end of which the target is reached.
+
+    remote: the connection with it; None if nothing is wanted.  exchange: what stands
+    between the two; None for a tunnel.
+    """
+
+    def __init__(
+        self, loop: Loop, client: str, dialogue: ProxyDialogue, codes: Codes, reach: Reach
+    ) -> None:
+        self.remote: Endpoint | None = None
+        self.exchange: Exchange | None = None
+        self._loop = loop
+        self._client = client
+        self._dialogue = dialogue
+        self._codes = codes
+        self._reach = reach
+        self._reaching: Reaching | None = None
+        self._consider()
+
+    @property
+    def established(self) -> bool:
+        return self._dialogue.over or self.remote is not None
+
+    def receive(self, data: bytes | memoryview) -> None:
+        self._dialogue.receive(data)
+        self._consider()
+
+    def receive_end(self) -> None:
+        self._dialogue.receive_end()
+        self._consider()
+
+    def _consider(self) -> None:
+        if self._dialogue.request and not self._reaching:
+            self._reaching = self._reach(self._dialogue.request)
+            self._loop.spawn(self._reaching)
+
+    def data_to_send(self, limit: int) -> bytes:
+        """Raises WouldBlock while the target is being reached, NetworkError if it cannot be."""
+        words = self._dialogue.data_to_send(limit)
+        if words or not self._reaching:
+            return words
+        if not self._reaching.over:
+            raise WouldBlock(condition=self._reaching.changed)
+        reaching, self._reaching = self._reaching, None
+        if reaching.error:
+            self._dialogue.refuse(self._codes.of(reaching.error))
+            why = str(reaching.error).replace("\n", "; ")
+            raise NetworkError(f"client {self._client}: {why}")
+        self.remote = reaching.endpoint
+        self.exchange = self._dialogue.grant()
+        return self._dialogue.data_to_send(limit)
+
+    def close(self) -> None:
+        """Give up the target."""
+        if self._reaching:
+            self._reaching.close()
+        if self.remote:
+            cut(self._loop, self.remote)
