@@ -65,6 +65,7 @@ class Opening:
         self._makers = deque(layers)
         self._layer: Layer | None = None
         self.deadline = deadline
+        self._until = deadline  # of what is going on, the last words for one
         self._unsent = b""
         self._farewell: Session | None = None
         self._error: NetworkError | None = None
@@ -73,10 +74,10 @@ class Opening:
         try:
             if self._error is None:
                 return self._try_step()
-            if self._farewell and self._loop.clock() < self.deadline and self._farewell.advance():
+            if self._farewell and self._loop.clock() < self._until and self._farewell.advance():
                 return True
         except WouldBlock as blocked:
-            blocked.until = min(blocked.until, self.deadline)
+            blocked.until = min(blocked.until, self._until)
             raise
         except NetworkError:
             pass  # the peer has gone; what matters is why it was given up
@@ -85,7 +86,7 @@ class Opening:
     def _try_step(self) -> bool:
         """Go on with the dialogue; whether there is more to do."""
         try:
-            if self._layer and self._loop.clock() >= self.deadline:
+            if self._layer and self._loop.clock() >= self._until:
                 raise TimedOut(f"{self._layer.name} with {self.endpoint.peer.target} timed out")
             return self._step()
         except TimedOut as error:
@@ -122,7 +123,7 @@ class Opening:
 
     def _take_leave(self) -> None:
         """Let the peer hear the last words, if there are any."""
-        self.deadline = self._loop.clock() + LAST_WORDS
+        self._until = self._loop.clock() + LAST_WORDS
         if self._layer and (words := self._unsent + self._layer.dialogue.data_to_send(PIECE)):
             terms = Terms(one_way=True)
             ends = Ends(Given(words), Discard())

@@ -139,9 +139,8 @@ class Program:
         from pync.opening import PATIENCE, Opening
 
         assert self._layers
-        if deadline == NEVER:
-            deadline = self._loop.clock() + (self._options.connect_limit or PATIENCE)
-        return Opening(self._loop, endpoint, self._layers, deadline)
+        latest = self._loop.clock() + (self._options.connect_limit or PATIENCE)
+        return Opening(self._loop, endpoint, self._layers, min(deadline, latest))
 
     def _mind_interrupts(self) -> None:
         if self._interrupts:
