@@ -17,7 +17,8 @@ LAYERS = [
     """status values environment stream wire wire.crlf wire.safe_text wire.telnet
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
-    """options interrupts loop bypass stage taps transports transports.memory transports.sockets
+    """options proxy_variables interrupts loop bypass stage taps
+       transports transports.memory transports.sockets
        wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
@@ -26,7 +27,11 @@ LAYERS = [
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.tcp transports.udp transports.unix",
     "session",
-    "admission dial opening",
+    "admission dial opening transports.resolver",
+    "proxies gateway gateway.reaching gateway.passage",
+    "gateway.reception",
+    "gateway.visit",
+    "gateway.server",
     "hub layers",
     "program",
     "cli",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pync.dial import Connecting
@@ -16,7 +16,7 @@ from pync.stream import Condition, Endpoint, Peer, WouldBlock
 class Lookup(Protocol):
     """Addresses that are being looked up."""
 
-    def finish(self) -> list[Peer]: ...
+    def finish(self) -> Sequence[Peer]: ...
 
 
 class Reaching:
@@ -30,7 +30,7 @@ class Reaching:
         loop: Loop,
         target: str,
         look_up: Callable[[], Lookup],
-        connect: Callable[[list[Peer]], Connecting],
+        connect: Callable[[Sequence[Peer]], Connecting],
         deadline: float,
     ) -> None:
         self.changed = Condition()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,21 +18,24 @@ from pync.gateway.visit import ANSWER_LIMIT, Limits, Service, Visit
 from pync.loop import Loop
 from pync.opening import PATIENCE
 from pync.options import Options
+from pync.proxies import password
 from pync.stream import Endpoint, Listener, Peer
 from pync.transports.resolver import Resolver
+from pync.values import Login
 
 Check = Callable[[str, str], bool]  # whether that user has that password
 
 
 class Kind(NamedTuple):
-    """What can be served.  codes: see Service."""
+    """What can be served.  asks: whether clients can be asked for a password."""
 
     name: str
-    dialogue: Callable[[str, Check | None], ProxyDialogue]
+    dialogue: Callable[..., ProxyDialogue]  # (client, check)
     codes: Codes
+    asks: bool = True
 
 
-def socks4(client: str, _check: Check | None) -> ProxyDialogue:
+def socks4(client: str, check: Check | None) -> ProxyDialogue:  # noqa: ARG001
     from pync.wire.socks4 import Socks4Server
 
     return Socks4Server(client)
@@ -51,15 +54,21 @@ def http(client: str, check: Check | None) -> ProxyDialogue:
 
 
 # The codes are those of wire.socks4.REFUSALS, of wire.socks5.Reply, and of RFC 9110 section 15.
+SOCKS4 = Kind("SOCKS4", socks4, Codes({}, 91), asks=False)
+SOCKS5_CODES = {
+    Forbidden: 2,
+    errno.ENETUNREACH: 3,
+    errno.EHOSTUNREACH: 4,
+    ResolveError: 4,
+    errno.ECONNREFUSED: 5,
+    errno.ETIMEDOUT: 6,
+}
 KINDS: Mapping[str, Kind] = {
-    "socks4": Kind("SOCKS4", socks4, Codes({}, 91)),
-    "socks4a": Kind("SOCKS4", socks4, Codes({}, 91)),
-    "socks5": Kind("SOCKS5", socks5, Codes({
-        Forbidden: 2, errno.ENETUNREACH: 3, errno.EHOSTUNREACH: 4, ResolveError: 4,
-        errno.ECONNREFUSED: 5, errno.ETIMEDOUT: 6,
-    }, 1)),
     "http": Kind("HTTP", http, Codes({Forbidden: 403, errno.ETIMEDOUT: 504}, 502)),
-}  # fmt: skip
+    "socks4": SOCKS4,
+    "socks4a": SOCKS4,
+    "socks5": Kind("SOCKS5", socks5, Codes(SOCKS5_CODES, 1)),
+}
 
 
 class ProxyServer:
@@ -82,19 +91,20 @@ class ProxyServer:
         return self._admission.advance()
 
     def _admit(self, client: Endpoint) -> None:
-        self._say(f"Connection received on {client.peer.came_from(numeric=True)}")
-        visit = self.visit(client, self._part)
-        self._visits.add(visit)
-        self._loop.spawn(visit)
+        self._loop.spawn(self.visit(client))
 
-    def visit(
-        self, client: Endpoint, ended: Callable[[Visit, NetworkError | None], None]
-    ) -> Visit:
-        return Visit(self._loop, client, self._service, self._reach, self._limits, ended)
+    def visit(self, client: Endpoint) -> Visit:
+        """A task: serves this one.  Without --keep-open it raises what ends it."""
+        self._say(f"Connection received on {client.peer.came_from(numeric=True)}")
+        visit = Visit(self._loop, client, self._service, self._reach, self._limits, self._part)
+        self._visits.add(visit)
+        return visit
 
     def _part(self, visit: Visit, error: NetworkError | None) -> None:
         self._visits.discard(visit)
         self._admission.left.notify()
+        if error and not self._options.keep_open:
+            raise error
         if error:
             self._environment.complain(str(error))
 
@@ -103,7 +113,7 @@ class ProxyServer:
         deadline = self._loop.clock() + self._limits.open
         return Reaching(self._loop, wish.host, look_up, self._connect, deadline)
 
-    def _connect(self, addresses: list[Peer]) -> Connecting:
+    def _connect(self, addresses: Sequence[Peer]) -> Connecting:
         return Connecting(self._options, self._loop, self._say, addresses)
 
     def _say(self, line: str) -> None:
@@ -118,8 +128,33 @@ class ProxyServer:
 
 
 def service(options: Options, environment: Environment) -> Service:
-    kind = KINDS[options.proxy_type]
-    return Service(kind.name, partial(kind.dialogue, check=check(options, environment)), kind.codes)
+    kind = KINDS.get(options.proxy_type or "")
+    if not kind:
+        raise UsageError(f"--proxy-type: pync serves {', '.join(KINDS)}; --ssl puts TLS in front")
+    who = login(options, environment)
+    if who and not kind.asks:
+        raise UsageError(f"--proxy-type: {kind.name} has no passwords; SOCKS5 and HTTP have")
+    check = partial(is_login, who) if who else None
+    return Service(kind.name, partial(kind.dialogue, check=check), kind.codes)
+
+
+def login(options: Options, environment: Environment) -> Login | None:
+    """Whom clients have to be."""
+    who = options.proxy_auth or (Login(options.proxy_user, None) if options.proxy_user else None)
+    return who._replace(password=password(environment)) if who and who.password is None else who
+
+
+def is_login(who: Login, user: str, password: str) -> bool:
+    """Whether these are they, which takes the same time whatever they have in common."""
+    return all(map(same, (user, password), (who.user, who.password or "")))
+
+
+def same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(encoded(given), encoded(wanted))
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def limits(options: Options) -> Limits:
@@ -128,11 +163,4 @@ def limits(options: Options) -> Limits:
         answer=options.idle_timeout or options.timeout or ANSWER_LIMIT,
         idle=options.timeout,
         idle_failure=options.idle_timeout,
-    )
-
-
-def same(given: str, wanted: str) -> bool:
-    """Compared in the same time, whatever they have in common."""
-    return hmac.compare_digest(
-        given.encode("utf-8", "surrogateescape"), wanted.encode("utf-8", "surrogateescape")
     )

@@ -138,9 +138,7 @@ class SharedEndpoint(Endpoint):
 
     has_end = False
 
-    def __init__(
-        self, source: Source, sink: Sink, peer: Peer, left: Callable[[], None]
-    ) -> None:
+    def __init__(self, source: Source, sink: Sink, peer: Peer, left: Callable[[], None]) -> None:
         super().__init__(source, sink, peer)
         self._left = left
 
