@@ -23,7 +23,7 @@ from collections import deque
 
 from pync.errors import ConnectionLost, NetworkError, ProtocolError
 from pync.wire.tls.certificates import describe, fingerprint
-from pync.wire.tls.reasons import cut_short, explain, not_pinned
+from pync.wire.tls.reasons import cut_short, explain, no_tls, not_pinned
 
 RECORD = 16 * 1024  # bytes that a record holds at the most (RFC 8446, 5.1)
 ANSWERS = 64 * 1024  # bytes of ours that a peer may ask for and not take
@@ -85,6 +85,8 @@ class Tls:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
+            if why := no_tls(self._first):  # OpenSSL wants five bytes to see that
+                raise self._failure(why) from None
             return
         except ssl.SSLError as error:
             raise self._failed(error) from None

@@ -46,12 +46,19 @@ def not_pinned(fingerprint: str | None) -> str:
     return f"certificate is {fingerprint or 'another'}, not the pinned one"
 
 
+def no_tls(first: bytes) -> str:
+    """What it means that a peer begins so; nothing if TLS may begin so."""
+    if not first or first[0] in RECORD_TYPES:
+        return ""
+    return f"the peer does not speak TLS, but says {first.splitlines()[0]!r}"
+
+
 def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | None) -> str:
     """`error` in words.  tls: where it happened; first: what the peer began with."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return refused(error, peer_certificate(tls), pin)
-    if first and first[0] not in RECORD_TYPES:
-        return f"the peer does not speak TLS, but says {first.splitlines()[0]!r}"
+    if plain := no_tls(first):
+        return plain
     if isinstance(error, ssl.SSLEOFError):
         return "the peer closed the connection during the handshake"
     if error.library == "BIO":  # ours are in memory and do not fail
