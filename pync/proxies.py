@@ -260,7 +260,8 @@ def tls(hop: Hop, environment: Environment, loop: Loop) -> Maker:
     if keys := environment.variables.get("SSLKEYLOGFILE"):
         contexts.log_keys(context, keys)
     name = hop.host.partition("%")[0].removesuffix(".")
-    return lambda peer: stage("TLS handshake", loop, Tls(context, peer.target, name))
+    trust = "SSL_CERT_FILE can name its authority"
+    return lambda peer: stage("TLS handshake", loop, Tls(context, peer.target, name, trust=trust))
 
 
 def reaching(hop: Hop, options: Options) -> Options:

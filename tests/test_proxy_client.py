@@ -229,9 +229,16 @@ def test_an_https_proxy_is_spoken_to_in_tls(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--ssl-insecure",)], ids=["", "--ssl-insecure"])
-@pytest.mark.parametrize("leaf", ["wrong-name", "self-signed"])
+@pytest.mark.parametrize(
+    ("leaf", "why"),
+    [
+        ("wrong-name", "name mismatch: certificate is for other.example"),
+        ("self-signed", "self-signed certificate; SSL_CERT_FILE can name its authority"),
+        ("wrong-ca", "CN=stranger is not trusted; SSL_CERT_FILE can name its authority"),
+    ],
+)
 def test_an_https_proxy_that_cannot_be_trusted_is_asked_nothing(
-    authority: Authority, leaf: str, options: tuple[str, ...]
+    authority: Authority, leaf: str, why: str, options: tuple[str, ...]
 ) -> None:
     trusting = {"SSL_CERT_FILE": f"{authority.root}"}
     with (
@@ -249,6 +256,7 @@ def test_an_https_proxy_that_cannot_be_trusted_is_asked_nothing(
     assert result.status == 1
     (line,) = complaints(result)
     assert line.startswith(f"pync: TLS with localhost ({HERE}) port ")
+    assert line.endswith(why)
 
 
 # --- who we are ---
