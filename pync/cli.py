@@ -55,7 +55,7 @@ TLS:
                                postgres, mysql, xmpp, nntp or sieve
 
 Through proxies:
-  -x PROXY, --via PROXY        through a SOCKS5 proxy, HOST[:PORT] or a URL; given
+  -x PROXY, --via PROXY        through a SOCKS5 proxy, HOST[:PORT] or URL; given
                                again: and then through that one
   --proxy PROXY                the same with HTTP; env: as the environment says
   -X TYPE, --proxy-type TYPE   4, 4a, 5, http or connect, or https, for those
