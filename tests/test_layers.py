@@ -25,7 +25,7 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.tcp transports.udp transports.unix",
-    "session",
+    "relayed session",
     "dial opening",
     "hub layers",
     "program",
