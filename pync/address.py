@@ -8,6 +8,12 @@ CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 SERVICE_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+([-.+_*/][a-z0-9]+)*", re.ASCII | re.IGNORECASE)
 
+HOST_PORT = re.compile(
+    r"(\[(?P<number>[0-9a-f:.]*:[0-9a-f:.]*(%[^]/@]+)?)\]|(?P<name>[^][:/@%?#\s]+))(:(?P<port>[^:]+))?"
+    r"|(?P<literal>[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*(%[^]/@]+)?)",
+    re.IGNORECASE,
+)
+
 
 def printable(text: str) -> str:
     """`text` with its control characters, C0, DEL and C1, written as \\xNN.
@@ -28,6 +34,18 @@ def check_name(text: str) -> None:
         raise ValueError("empty")
     if has_controls(text):
         raise ValueError("not a name: there is a control character in it")
+
+
+def split_host_port(text: str) -> tuple[str, str]:
+    """The two of `host:port`; the port is "" where there is none.
+
+    An IPv6 address with a port stands in brackets.  Raises ValueError for what is
+    neither; what stands in for a host or a port is not looked at.
+    """
+    match = HOST_PORT.fullmatch(text)
+    if not match:
+        raise ValueError("not a host with or without a port, such as host:80 or [::1]:80")
+    return match["number"] or match["literal"] or match["name"], match["port"] or ""
 
 
 def check_port(text: str, lowest: int = 1) -> None:

@@ -1,6 +1,6 @@
 """pync: move bytes between this terminal or pipe and a connection.
 
-Usage: pync [options] [-v]... [<address>...]
+Usage: pync [options] [-v]... [-x PROXY]... [--proxy PROXY]... [<address>...]
 
   pync [options] HOST PORT        connect to HOST
   pync -l [options] [HOST] PORT   listen, on HOST's address or on all
@@ -54,6 +54,17 @@ TLS:
   --starttls PROTO             begin in plain smtp, lmtp, imap, pop3, ftp, ldap,
                                postgres, mysql, xmpp, nntp or sieve
 
+Through proxies:
+  -x PROXY, --via PROXY        a SOCKS5 proxy, HOST[:PORT], or what its URL says;
+                               again: one more, behind the one before
+  --proxy PROXY                the same with HTTP; env: as the environment says
+  -X TYPE, --proxy-type TYPE   4, 4a, 5, http or connect, or https, for those
+                               without a URL; with -l, what to serve as
+  -P USER, --proxy-user USER   who we are; PYNC_PROXY_PASSWORD is the password
+  --proxy-auth LOGIN           the same with a password, USER:PASS
+  --proxy-dns WHERE            who looks HOST up: remote (the proxy), local, both
+                               or none
+
 Socket settings:
   -b, --broadcast              allow broadcast addresses
   -I SIZE, --recv-buffer SIZE  the kernel's receive buffer, in bytes
@@ -93,6 +104,7 @@ from pync.status import ExitStatus, status_of
 
 USAGE = __doc__ or ""
 HEAD, *PARAGRAPHS = USAGE.split("\n  -")  # one for each option
+REPEATED = {"x PROXY,": " [-x PROXY]...", "-proxy PROXY": " [--proxy PROXY]..."}
 
 
 def main() -> int:
@@ -153,7 +165,7 @@ def parse(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
     given = {
         name[2:].replace("-", "_"): value
         for name, value in found.items()
-        if value not in (None, False)  # nor -v's 0; but "" is given
+        if value not in (None, False, [])  # nor -v's 0; but "" is given
     }
     for address in [one for one in addresses if one != "-" and one.rstrip("46") == "-"]:
         addresses.remove(address)  # docopt takes -4 for a negative number
@@ -171,7 +183,11 @@ def usage_for(arguments: list[str]) -> str:
     """
     words = ["-v", *arguments]  # the usage line names -v
     kept = [text for text in PARAGRAPHS if any(could_name(word, text) for word in words)]
-    return "\n  -".join([HEAD, *kept])
+    head = HEAD
+    for beginning, named in REPEATED.items():
+        if not any(text.startswith(beginning) for text in kept):
+            head = head.replace(named, "")
+    return "\n  -".join([head, *kept])
 
 
 def could_name(word: str, paragraph: str) -> bool:

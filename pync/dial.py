@@ -77,6 +77,15 @@ class Connecting:
             target = self._attempt.peer.target
             raise ConnectError(f"connect to {target} failed: Connection timed out") from None
 
+    def again(self, deadline: float) -> None:
+        """Be a task once more, for another connection to where this one got."""
+        assert self._attempt
+        self._addresses = deque([self._attempt.peer])
+        self._attempt = None
+        self._failures.clear()
+        self.endpoint = None
+        self.deadline = deadline
+
     def close(self) -> None:
         """Give up what is not open yet."""
         if self.endpoint is None:

@@ -9,6 +9,7 @@
     │   ├── ConnectError     a connection could not be opened
     │   ├── ConnectionLost   an open connection broke
     │   ├── ProtocolError    the peer breaks its protocol, or says no in it
+    │   │   └── WantsNewConnection  what it asked for can be told on another connection
     │   └── TimedOut         nothing happened for too long
     ├── OutputClosed         the reader of standard output went away
     └── Interrupted          a signal asked us to end
@@ -71,6 +72,10 @@ class ConnectionLost(NetworkError):
 
 class ProtocolError(NetworkError):
     """The peer breaks its protocol, or says no in it."""
+
+
+class WantsNewConnection(ProtocolError):
+    """This connection is no use any more; another one can go on from what was learnt."""
 
 
 class TimedOut(NetworkError):

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pync.environment import Environment
 from pync.errors import UsageError
 from pync.loop import Loop
-from pync.opening import Layer, Layers
+from pync.opening import Layer, Layers, Maker, stage
 from pync.options import Options
-from pync.stage import Engine
-from pync.staged import Staged
-from pync.stream import Endpoint, Peer
+from pync.stream import Endpoint
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-Maker = Callable[[Peer], Layer]
+    from pync.proxies import Hop
 
 
-def layers(options: Options, environment: Environment, loop: Loop) -> Layers:
-    """The protocols with each peer.  What they need is read now.
+def layers(
+    options: Options, environment: Environment, loop: Loop, hops: Sequence[Hop] = ()
+) -> Layers:
+    """The protocols with the proxies on the way and each peer.  What they need is read now.
 
     Raises UsageError or LocalError.
     """
     makers: list[Maker] = []
+    if hops:
+        from pync import proxies
+
+        makers += proxies.layers(hops, environment, loop)
     if options.starttls is not None:
         makers.append(plain_opening(options))
     if options.ssl:
@@ -38,11 +42,6 @@ def layers(options: Options, environment: Environment, loop: Loop) -> Layers:
 
 def as_it_is(endpoint: Endpoint) -> Endpoint:
     return endpoint
-
-
-def stage(name: str, loop: Loop, engine: Engine) -> Layer:
-    """A protocol that stays."""
-    return Layer(name, engine, lambda endpoint: Staged(loop, endpoint, engine))
 
 
 def telnet(loop: Loop) -> Maker:

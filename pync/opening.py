@@ -19,7 +19,8 @@ from pync.endings import Terms
 from pync.errors import NetworkError, TimedOut
 from pync.loop import Loop
 from pync.session import Session
-from pync.stage import Dialogue
+from pync.stage import Dialogue, Engine
+from pync.staged import Staged
 from pync.stream import Condition, EndOfStream, Endpoint, Ends, Listener, Peer, WouldBlock
 from pync.transports.memory import Discard, Given
 
@@ -29,14 +30,25 @@ LAST_WORDS = 1.0  # seconds that a peer is given to hear why it failed
 
 
 class Layer(NamedTuple):
-    """A protocol between a peer and us: what opens it, and the endpoint seen through it."""
+    """A protocol between a peer and us: what opens it, and the endpoint seen through it.
+
+    piece: bytes read at a time.  One at a time leaves in the kernel what follows.
+    """
 
     name: str
     dialogue: Dialogue
     around: Callable[[Endpoint], Endpoint]
+    piece: int = PIECE
 
 
-Layers = Sequence[Callable[[Peer], Layer]]  # what makes each of them, nearest to the wire first
+# What makes each of them, nearest to the wire first.
+Maker = Callable[[Peer], Layer]
+Layers = Sequence[Maker]
+
+
+def stage(name: str, loop: Loop, engine: Engine) -> Layer:
+    """A protocol that stays."""
+    return Layer(name, engine, lambda endpoint: Staged(loop, endpoint, engine))
 
 
 class Opening:
@@ -52,7 +64,8 @@ class Opening:
         self._loop = loop
         self._makers = deque(layers)
         self._layer: Layer | None = None
-        self._deadline = deadline
+        self.deadline = deadline
+        self._until = deadline  # of what is going on, the last words for one
         self._unsent = b""
         self._farewell: Session | None = None
         self._error: NetworkError | None = None
@@ -61,10 +74,10 @@ class Opening:
         try:
             if self._error is None:
                 return self._try_step()
-            if self._farewell and self._loop.clock() < self._deadline and self._farewell.advance():
+            if self._farewell and self._loop.clock() < self._until and self._farewell.advance():
                 return True
         except WouldBlock as blocked:
-            blocked.until = min(blocked.until, self._deadline)
+            blocked.until = min(blocked.until, self._until)
             raise
         except NetworkError:
             pass  # the peer has gone; what matters is why it was given up
@@ -73,7 +86,7 @@ class Opening:
     def _try_step(self) -> bool:
         """Go on with the dialogue; whether there is more to do."""
         try:
-            if self._layer and self._loop.clock() >= self._deadline:
+            if self._layer and self._loop.clock() >= self._until:
                 raise TimedOut(f"{self._layer.name} with {self.endpoint.peer.target} timed out")
             return self._step()
         except TimedOut as error:
@@ -94,7 +107,7 @@ class Opening:
             self.endpoint = self._layer.around(self.endpoint)
             self._layer = None
         else:
-            self._listen(dialogue)
+            self._listen(self._layer)
         return True
 
     def _say(self, dialogue: Dialogue) -> None:
@@ -102,15 +115,15 @@ class Opening:
             self._unsent = words
             self._unsent = words[self.endpoint.sink.write(words) :]
 
-    def _listen(self, dialogue: Dialogue) -> None:
+    def _listen(self, layer: Layer) -> None:
         try:
-            dialogue.receive(self.endpoint.source.read(PIECE))
+            layer.dialogue.receive(self.endpoint.source.read(layer.piece))
         except EndOfStream:
-            dialogue.receive_end()
+            layer.dialogue.receive_end()
 
     def _take_leave(self) -> None:
         """Let the peer hear the last words, if there are any."""
-        self._deadline = self._loop.clock() + LAST_WORDS
+        self._until = self._loop.clock() + LAST_WORDS
         if self._layer and (words := self._unsent + self._layer.dialogue.data_to_send(PIECE)):
             terms = Terms(one_way=True)
             ends = Ends(Given(words), Discard())

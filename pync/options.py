@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pync.address import check_name, check_port
 from pync.errors import UsageError
-from pync.values import READERS
+from pync.values import READERS, Login, Proxy
 
 
 class Options(NamedTuple):
@@ -75,6 +75,13 @@ class Options(NamedTuple):
     ssl_client_ca: str | None = None
     starttls: str | None = None
 
+    via: tuple[Proxy, ...] = ()
+    proxy: tuple[Proxy, ...] = ()
+    proxy_type: str | None = None
+    proxy_user: str | None = None
+    proxy_auth: Login | None = None
+    proxy_dns: str = "remote"
+
     verbose: int = 0
 
     @property
@@ -107,10 +114,15 @@ IMPLIES = (
     ("starttls", "ssl"),
 )
 
-NEEDS = (
+# The first needs one of the others.
+NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
     ("ssl_key", "ssl_cert"),
     ("ssl_client_ca", "listen"),
+    ("proxy_type", "via", "proxy", "listen"),
+    ("proxy_auth", "via", "proxy", "listen"),
+    ("proxy_user", "via", "proxy"),
+    ("proxy_dns", "via", "proxy"),
 )
 
 EXCLUDES = (
@@ -143,7 +155,16 @@ EXCLUDES = (
     ("ssl_insecure", "ssl_fingerprint"),
     ("ssl_fingerprint", "ssl_trustfile"),
     ("ssl_fingerprint", "ssl_client_ca"),
+    ("listen", "via"),
+    ("listen", "proxy"),
+    ("unixsock", "via"),
+    ("unixsock", "proxy"),
+    ("via", "proxy"),
+    ("proxy_user", "proxy_auth"),
 )
+
+# What may have a password in it, and so is never shown.
+SECRET = ("via", "proxy", "proxy_auth")
 
 # What other netcats have and pync does not, each with the way out.
 REFUSED = {
@@ -172,9 +193,10 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     for field, other in IMPLIES:
         if field in values:
             values[other] = True
-    for field, other in NEEDS:
-        if field in values and other not in values:
-            raise UsageError(f"{option_name(field)} needs {option_name(other)}")
+    for field, *others in NEEDS:
+        if field in values and values.keys().isdisjoint(others):
+            needed = " or ".join(map(option_name, others))
+            raise UsageError(f"{option_name(field)} needs {needed}")
     for field, other in EXCLUDES:
         if field in values and other in values:
             raise UsageError(f"{option_name(field)} and {option_name(other)} exclude each other")
@@ -188,7 +210,8 @@ def read_value(field: str, value: Any) -> Any:
     try:
         return reader(value)
     except ValueError as error:
-        raise UsageError(f"{option_name(field)}: {value!r} is {error}") from None
+        shown = "its value" if field in SECRET else repr(value)
+        raise UsageError(f"{option_name(field)}: {shown} is {error}") from None
 
 
 def place(options: Options, addresses: list[str]) -> Options:

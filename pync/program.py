@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from pync import dial
 from pync.environment import Environment
-from pync.errors import Interrupted, NetworkError, OutputClosed, PyncError
+from pync.errors import Interrupted, NetworkError, OutputClosed, PyncError, WantsNewConnection
 from pync.loop import Loop, Task
 from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
     from pync.opening import Layers, Opening
+    from pync.proxies import Hop
     from pync.session import Session
 
 
@@ -65,13 +66,15 @@ class Program:
         self._environment = environment
         self._loop = loop
         self._interrupts = interrupts
+        self._hops: list[Hop] = []
         self._layers: Layers | None = None
 
     def connect(self) -> None:
-        self._read_layers()
         talks = not (self._options.zero or self._options.fd_pass)
         try:
-            connecting = dial.Connecting(self._options, self._loop, self._say)
+            first = self._read_hops()
+            self._read_layers()
+            connecting = dial.Connecting(first, self._loop, self._say)
             self._mind_interrupts()
             output = self._output() if talks else None
             remote = self._open(connecting)
@@ -88,37 +91,56 @@ class Program:
             remote.close()
 
     def _open(self, connecting: dial.Connecting) -> Endpoint:
+        """The connection, ready for the user's first byte."""
+        endpoint = self._reach(connecting)
+        if self._options.zero and not endpoint.has_end:
+            self._probe(endpoint)
+        return endpoint
+
+    def _reach(self, connecting: dial.Connecting) -> Endpoint:
         try:
             self._loop.run(connecting)
         finally:
             connecting.close()
         assert connecting.endpoint
-        if self._options.zero and not connecting.endpoint.has_end:
-            self._probe(connecting.endpoint)
         if self._layers is None:
             return connecting.endpoint
         opening = self._opening(connecting.endpoint, connecting.deadline)
         try:
             self._loop.run(opening)
+        except WantsNewConnection:
+            connecting.again(opening.deadline)
         except PyncError:
             opening.close()
             raise
-        return opening.endpoint
+        else:
+            return opening.endpoint
+        return self._reach(connecting)
+
+    def _read_hops(self) -> Options:
+        """Prepare the proxies on the way, if there are any; how to connect to the first."""
+        if not (self._options.via or self._options.proxy):
+            return self._options
+        from pync.proxies import hops, reaching
+
+        self._hops = hops(self._options, self._environment)
+        for hop in self._hops:
+            self._say(f"Through {hop}")
+        return reaching(self._hops[0], self._options) if self._hops else self._options
 
     def _read_layers(self) -> None:
         """Prepare the protocols between us and peers, if there are any."""
-        if self._options.ssl or self._options.telnet:
+        if self._options.ssl or self._options.telnet or self._hops:
             from pync.layers import layers
 
-            self._layers = layers(self._options, self._environment, self._loop)
+            self._layers = layers(self._options, self._environment, self._loop, self._hops)
 
     def _opening(self, endpoint: Endpoint, deadline: float = NEVER) -> Opening:
         from pync.opening import PATIENCE, Opening
 
         assert self._layers
-        if deadline == NEVER:
-            deadline = self._loop.clock() + (self._options.connect_limit or PATIENCE)
-        return Opening(self._loop, endpoint, self._layers, deadline)
+        latest = self._loop.clock() + (self._options.connect_limit or PATIENCE)
+        return Opening(self._loop, endpoint, self._layers, min(deadline, latest))
 
     def _mind_interrupts(self) -> None:
         if self._interrupts:

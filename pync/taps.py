@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from pync.stream import EndOfStream, Source, WouldBlock
+from pync.stream import EndOfStream, Endpoint, Source, WouldBlock
 
 
 class Tap(Source):
@@ -52,6 +52,13 @@ class Unread(Tap):
             return self._source.read(limit)
         data, self._held = self._held[:limit], self._held[limit:]
         return data
+
+
+def unread(endpoint: Endpoint, data: bytes) -> Endpoint:
+    """`endpoint`, which gives `data` before all else; with none it stays what it is."""
+    if data:
+        endpoint.source = Unread(endpoint.source, data)
+    return endpoint
 
 
 class Pace(Tap):

@@ -6,10 +6,10 @@ A reader raises ValueError with words that go behind "... is".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from pync.address import check_name, check_port
+from pync.address import check_name, check_port, has_controls, split_host_port
 
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 SIZES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -30,6 +30,35 @@ TOS_NAMES = {
     **{f"cs{n}": n << 5 for n in range(8)},
     **{f"af{n}{m}": (n << 5) | (m << 3) for n in range(1, 5) for m in range(1, 4)},
 }  # fmt: skip
+
+# What --proxy-type, and the scheme of a proxy's URL, mean.
+PROXY_KINDS = {name: name for name in ("http", "https", "socks4", "socks4a", "socks5")}
+PROXY_TYPES = {"4": "socks4", "4a": "socks4a", "5": "socks5", "connect": "http", **PROXY_KINDS}
+PROXY_SCHEMES = {**PROXY_KINDS, "socks5h": "socks5", "socks": "socks5"}
+PROXY_DNS = {name: name for name in ("remote", "local", "both", "none")}
+PROXY_URL = re.compile(r"((?P<scheme>[^:/@]*)://)?((?P<login>.*)@)?(?P<place>[^/@]*)/?", re.DOTALL)
+
+
+class Login(NamedTuple):
+    """Who we are to a proxy, or who its clients have to be.
+
+    password: None if it was not given along.
+    """
+
+    user: str
+    password: str | None
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r}, ...)"
+
+
+class Proxy(NamedTuple):
+    """kind: one of PROXY_KINDS; kind and port are None if the text did not say."""
+
+    kind: str | None
+    host: str
+    port: int | None
+    login: Login | None = None
 
 
 def read_time(text: str) -> float:
@@ -120,6 +149,69 @@ def read_port(text: str) -> str:
     return text
 
 
+def read_proxies(texts: Sequence[str]) -> tuple[Proxy, ...]:
+    return tuple(map(read_proxy, texts))
+
+
+def read_proxy(text: str) -> Proxy:
+    """`host`, `host:port`, or `scheme://user:password@host:port`.
+
+    As with any ValueError for what may hold a password, the words do not show it.
+    """
+    match = PROXY_URL.fullmatch(text)
+    if not match:
+        raise ValueError("not a proxy: it ends behind the port")
+    scheme, login = match["scheme"], match["login"]
+    if scheme is not None and scheme.lower() not in PROXY_SCHEMES:
+        raise ValueError("not a proxy: in front of :// stands one of " + ", ".join(PROXY_SCHEMES))
+    host, port = split_host_port(match["place"])
+    check_name(host)
+    return Proxy(
+        None if scheme is None else PROXY_SCHEMES[scheme.lower()],
+        host,
+        port_above_zero(port) if port else None,
+        None if login is None else read_url_login(login),
+    )
+
+
+def port_above_zero(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError("not a proxy: its port is no number")
+    check_port(text)
+    return int(text)
+
+
+def read_url_login(text: str) -> Login:
+    from urllib.parse import unquote
+
+    return read_login(text, lambda part: unquote(part, errors="surrogateescape"))
+
+
+def read_login(text: str, decode: Callable[[str], str] = str) -> Login:
+    user, colon, password = text.partition(":")
+    if not user:
+        raise ValueError("not USER:PASS: there is no user")
+    login = Login(decode(user), decode(password) if colon else None)
+    if has_controls("".join(map(str, login))):
+        raise ValueError("not USER:PASS: there is a control character in it")
+    return login
+
+
+def read_choice(text: str, choices: Mapping[str, str]) -> str:
+    try:
+        return choices[text.lower()]
+    except KeyError:
+        raise ValueError("not one of " + ", ".join(choices)) from None
+
+
+def read_proxy_type(text: str) -> str:
+    return read_choice(text, PROXY_TYPES)
+
+
+def read_proxy_dns(text: str) -> str:
+    return read_choice(text, PROXY_DNS)
+
+
 READERS: Mapping[str, Callable[[str], Any]] = {
     "source_port": read_port,
     "source": read_text,
@@ -145,4 +237,10 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "ssl_servername": read_server_name,
     "ssl_alpn": read_protocols,
     "ssl_fingerprint": read_fingerprint,
+    "via": read_proxies,
+    "proxy": read_proxies,
+    "proxy_type": read_proxy_type,
+    "proxy_user": read_text,
+    "proxy_auth": read_login,
+    "proxy_dns": read_proxy_dns,
 }

@@ -134,7 +134,7 @@ def test_the_usage_text_says_the_defaults() -> None:
     assert {
         field: READERS[field](read[option_name(field)])
         for field in READERS
-        if read[option_name(field)] is not None
+        if read[option_name(field)]
     } == {field: Options._field_defaults[field] for field in ("linger",)}
 
 

@@ -17,7 +17,8 @@ LAYERS = [
     """status values environment stream wire wire.crlf wire.safe_text wire.telnet
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
-    """options interrupts loop bypass stage taps transports transports.memory transports.sockets
+    """options proxy_variables interrupts loop bypass stage taps
+       transports transports.memory transports.sockets
        wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
@@ -27,6 +28,7 @@ LAYERS = [
     "endings staged transports.tcp transports.udp transports.unix",
     "relayed session",
     "dial opening",
+    "proxies",
     "hub layers",
     "program",
     "cli",

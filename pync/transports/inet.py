@@ -63,6 +63,11 @@ class InetAddress(NamedTuple):
         return f"{name} {self.port}"
 
 
+def beyond(host: str, port: int, protocol: str) -> InetAddress:
+    """The far side of a proxy, which alone may know the address of `host`."""
+    return InetAddress(socket.AF_UNSPEC, (host, port), protocol, host)
+
+
 def service_name(port: int, protocol: str) -> str:
     try:
         return socket.getservbyport(port, protocol)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pync.address import CONTROLS
-from pync.errors import ProtocolError, UsageError
+from pync.errors import UsageError, WantsNewConnection
 
 TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 END = rb"[ \t]*(?:,|$)"
@@ -65,7 +65,7 @@ class Challenge(NamedTuple):
         return self.parameters.get("stale", b"").lower() == b"true"
 
 
-class AuthenticationNeeded(ProtocolError):
+class AuthenticationNeeded(WantsNewConnection):
     """The proxy closes the connection on which it asked for credentials.
 
     challenge: what a second connection can begin with the answer to.

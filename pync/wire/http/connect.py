@@ -38,7 +38,8 @@ class Connect:
     """A dialogue (see stage.Dialogue) after which the connection leads to `host` and `port`.
 
     proxy: as messages name it, `127.0.0.1 port 3128`.
-    challenge: an AuthenticationNeeded's, on the connection after it.
+    challenge: what the proxy asked for last.  After AuthenticationNeeded, that is where the
+    next connection begins.
 
     surplus: what came behind the proxy's answer, the first bytes of the tunnel.
 
@@ -61,7 +62,7 @@ class Connect:
         self._place = f"{printable(host)} port {port}"
         self._target = authority(host, port)
         self._credentials = credentials
-        self._challenge = challenge
+        self.challenge = challenge
         self._is_second = challenge is not None
         self._renewed = False  # whether an answer came too late for its nonce
         self._failure: ProtocolError | None = None
@@ -105,8 +106,8 @@ class Connect:
 
     def _ask(self) -> None:
         fields = [(b"Host", self._target)]
-        if self._challenge and self._credentials:
-            told = answer(self._challenge, self._credentials, b"CONNECT", self._target)
+        if self.challenge and self._credentials:
+            told = answer(self.challenge, self._credentials, b"CONNECT", self._target)
             fields.append((b"Proxy-Authorization", told))
         request = h11.Request(method=b"CONNECT", target=self._target, headers=fields)
         self._to_send += self._http.send(request) + self._http.send(h11.EndOfMessage())
@@ -152,20 +153,20 @@ class Connect:
         if not challenge:
             schemes = ", ".join(sorted({entry.scheme for entry in offered})) or "nothing"
             raise self._fail(f"takes no credentials that pync can give: {schemes[:MOST_SHOWN]}")
-        if self._challenge:
+        if self.challenge:
             if self._renewed or not challenge.stale:
                 raise self._fail("refuses these credentials")
             self._renewed = True
-        self._challenge = challenge
+        self.challenge = challenge
         if self._http.our_state is h11.MUST_CLOSE:
             raise self._give_up("closes the connection")
 
     def _give_up(self, why: str) -> ProtocolError:
         """There is no way on, on this connection."""
-        if not self._challenge or self._is_second:
+        if not self.challenge or self._is_second:
             return self._fail(why)
         words = f"proxy {self._proxy} asks for credentials and closes the connection"
-        self._failure = AuthenticationNeeded(words, self._challenge)
+        self._failure = AuthenticationNeeded(words, self.challenge)
         return self._failure
 
     def _fail(self, why: str) -> ProtocolError:
