@@ -29,24 +29,23 @@ def relayed(
     control: Endpoint,
     bound: Place,
     proxy: InetAddress,
-    target: Place,
+    target: InetAddress,
     options: Options,
 ) -> Endpoint:
-    """Datagrams to and from `target`, a name or an address.
+    """Datagrams to and from `target`, which may have a name for its address.
 
     control: the connection, owned from then on, on which `proxy` has agreed to relay
     them for whoever sends them to `bound`.
-    Raises NetworkError if there is no getting there, or UsageError for a bad name.
+    Raises NetworkError if there is no getting there.
     """
-    header = wrap(*target, b"")
     relay = open_relay(relay_address(bound, proxy, options), options)
-    return Relayed(loop, control, relay, header, target)
+    return Relayed(loop, control, relay, target)
 
 
 def relay_address(bound: Place, proxy: InetAddress, options: Options) -> InetAddress:
     """Zeros stand for the proxy's own host, since it may not know what we call it."""
     if not bound.port:
-        raise ProtocolError(f"SOCKS5 with proxy {proxy} failed: its relay has no port")
+        raise ProtocolError(f"SOCKS5 with {proxy} failed: its relay has no port")
     address = literal(bound.host)
     if address and address.is_unspecified:
         own = (proxy.sockaddr[0], bound.port, *proxy.sockaddr[2:])
@@ -148,14 +147,13 @@ class Relayed(Endpoint):
 
     has_end = False
 
-    def __init__(
-        self, loop: Loop, control: Endpoint, relay: Endpoint, header: bytes, target: Place
-    ) -> None:
+    def __init__(self, loop: Loop, control: Endpoint, relay: Endpoint, target: InetAddress) -> None:
+        place = Place(target.host, target.port)
         lifeline = Lifeline(control.source, control.peer)
         super().__init__(
-            RelayedSource(relay.source, lifeline, target),
-            RelayedSink(relay.sink, lifeline, header),
-            control.peer,
+            RelayedSource(relay.source, lifeline, place),
+            RelayedSink(relay.sink, lifeline, wrap(*place, b"")),
+            target,
         )
         self.descriptors = (*relay.descriptors, *control.descriptors)
         self._loop = loop
