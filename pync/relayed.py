@@ -5,23 +5,26 @@
                    control, the connection on which the relay was asked for
 
 The relay lasts as long as that connection, which must stay open, and on which
-nothing more is said: it is read for the sake of its end alone.
+nothing more is said: it is read for the sake of its end alone.  Closing it destroys
+what the relay has not passed on yet, and nothing tells when it has: so our end waits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from pync.errors import ConnectError, ConnectionLost, ProtocolError, PyncError
 from pync.loop import Loop
 from pync.options import Options
-from pync.stream import Condition, EndOfStream, Endpoint, Peer, Sink, Source, WouldBlock
+from pync.stream import NEVER_YET, Condition, EndOfStream, Endpoint, Peer, Sink, Source, WouldBlock
 from pync.transports import inet, udp
 from pync.transports.inet import InetAddress
 from pync.wire.socks import literal
 from pync.wire.socks5 import Datagram, Place, unwrap, wrap
 
 PIECE = 64 * 1024  # bytes of what a proxy has no reason to say
+PASSAGE = 0.5  # seconds that the relay has to pass a datagram on before it may be closed
 
 
 def relayed(
@@ -126,20 +129,29 @@ class RelayedSource(Source):
 
 
 class RelayedSink(Sink):
-    """Puts `header` before each datagram."""
+    """Puts `header` before each datagram.  The end is late enough for the last one."""
 
     framed = True
 
-    def __init__(self, relay: Sink, lifeline: Lifeline, header: bytes) -> None:
+    def __init__(
+        self, relay: Sink, lifeline: Lifeline, header: bytes, clock: Callable[[], float]
+    ) -> None:
         self.limit = relay.limit - len(header)
         self._relay = relay
         self._lifeline = lifeline
         self._header = header
+        self._clock = clock
+        self._not_before = NEVER_YET  # when the end may come
 
     def write(self, data: bytes | memoryview) -> int:
         self._lifeline.check()
         self._relay.write(b"".join((self._header, data)))
+        self._not_before = self._clock() + PASSAGE
         return len(data)
+
+    def end(self) -> None:
+        if self._clock() < self._not_before:
+            raise WouldBlock(until=self._not_before)
 
 
 class Relayed(Endpoint):
@@ -152,7 +164,7 @@ class Relayed(Endpoint):
         lifeline = Lifeline(control.source, control.peer)
         super().__init__(
             RelayedSource(relay.source, lifeline, place),
-            RelayedSink(relay.sink, lifeline, wrap(*place, b"")),
+            RelayedSink(relay.sink, lifeline, wrap(*place, b""), loop.clock),
             target,
         )
         self.descriptors = (*relay.descriptors, *control.descriptors)

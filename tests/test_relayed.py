@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -16,9 +17,9 @@ from pync.errors import ConnectionLost, NetworkError, ProtocolError
 from pync.loop import Loop
 from pync.opening import cut
 from pync.options import Options
-from pync.relayed import relayed
+from pync.relayed import PASSAGE, relayed
 from pync.staged import Staged
-from pync.stream import Endpoint, Source
+from pync.stream import Endpoint, Source, WouldBlock
 from pync.transports import tcp
 from pync.transports.inet import InetAddress, beyond
 from pync.wire.socks import NOWHERE
@@ -89,14 +90,18 @@ def connection(host: str = HERE) -> Iterator[tuple[Endpoint, InetAddress, socket
 
 @contextmanager
 def relaying(
-    target: InetAddress = TARGET, host: str = HERE, bound: str = "", way: str = "plain"
+    target: InetAddress = TARGET,
+    host: str = HERE,
+    bound: str = "",
+    way: str = "plain",
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Relay]:
     """A relay at `host` for datagrams to `target`.  bound: how the proxy calls its own host."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with (
         socket.socket(family, socket.SOCK_DGRAM) as sock,
         connection(host) as (control, proxy, theirs),
-        Loop() as loop,
+        Loop(clock) as loop,
     ):
         sock.bind((host, 0))
         sock.settimeout(PATIENCE)
@@ -232,6 +237,20 @@ def test_a_relay_that_refuses_is_lost() -> None:
 
 
 # The control connection.
+
+
+def test_our_end_waits_until_the_relay_has_passed_on_the_last_datagram() -> None:
+    now = 100.0
+    with relaying(clock=lambda: now) as relay:
+        sink = relay.endpoint.sink
+        sink.end()
+        sink.write(b"question")
+        with pytest.raises(WouldBlock) as not_yet:
+            sink.end()
+        assert not_yet.value.until == now + PASSAGE
+        now += PASSAGE
+        sink.end()
+
 
 ENDS: dict[str, tuple[Callable[[socket.socket], None], str]] = {
     "in order": (socket.socket.close, "the proxy has stopped to relay"),
