@@ -27,7 +27,7 @@ LAYERS = [
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.tcp transports.udp transports.unix",
     "relayed session",
-    "dial opening",
+    "datagram_relay dial opening",
     "proxies",
     "hub layers",
     "program",
