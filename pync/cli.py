@@ -55,15 +55,15 @@ TLS:
                                postgres, mysql, xmpp, nntp or sieve
 
 Through proxies:
-  -x PROXY, --via PROXY        a SOCKS5 proxy, HOST[:PORT], or what its URL says;
-                               again: one more, behind the one before
+  -x PROXY, --via PROXY        through a SOCKS5 proxy, HOST[:PORT] or URL; given
+                               again: and then through that one
   --proxy PROXY                the same with HTTP; env: as the environment says
   -X TYPE, --proxy-type TYPE   4, 4a, 5, http or connect, or https, for those
                                without a URL; with -l, what to serve as
   -P USER, --proxy-user USER   who we are; PYNC_PROXY_PASSWORD is the password
   --proxy-auth LOGIN           the same with a password, USER:PASS
-  --proxy-dns WHERE            who looks HOST up: remote (the proxy), local, both
-                               or none
+  --proxy-dns WHERE            where HOST is looked up: remote (by the proxy),
+                               local, both or none
 
 Socket settings:
   -b, --broadcast              allow broadcast addresses

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pync.address import check_name, check_port
@@ -120,12 +120,20 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("ssl_key", "ssl_cert"),
     ("ssl_client_ca", "listen"),
     ("proxy_type", "via", "proxy", "listen"),
-    ("proxy_auth", "via", "proxy", "listen"),
-    ("proxy_user", "via", "proxy", "listen"),
+    ("proxy_auth", "via", "proxy", "proxy_type"),
+    ("proxy_user", "via", "proxy", "proxy_type"),
     ("proxy_dns", "via", "proxy"),
 )
 
-EXCLUDES = (
+# What a proxy server does has nothing to do with these.
+SERVES = "listen", "proxy_type"
+NOT_OF_A_PROXY = (
+    *("udp", "fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
+    *("send_only", "quit", "no_shutdown", "md5sig"),
+)
+
+# Of a row not all can be had.
+EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("ipv4", "ipv6"),
     ("ipv4", "unixsock"),
     ("ipv6", "unixsock"),
@@ -161,6 +169,7 @@ EXCLUDES = (
     ("unixsock", "proxy"),
     ("via", "proxy"),
     ("proxy_user", "proxy_auth"),
+    *((*SERVES, field) for field in NOT_OF_A_PROXY),
 )
 
 # What may have a password in it, and so is never shown.
@@ -181,6 +190,12 @@ def option_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+def listed(fields: Sequence[str], conjunction: str) -> str:
+    """`--one, --two and --three`."""
+    *names, last = map(option_name, fields)
+    return f"{', '.join(names)} {conjunction} {last}" if names else last
+
+
 def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     """Options from `given` and the bare arguments.
 
@@ -195,11 +210,10 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
             values[other] = True
     for field, *others in NEEDS:
         if field in values and values.keys().isdisjoint(others):
-            needed = " or ".join(map(option_name, others))
-            raise UsageError(f"{option_name(field)} needs {needed}")
-    for field, other in EXCLUDES:
-        if field in values and other in values:
-            raise UsageError(f"{option_name(field)} and {option_name(other)} exclude each other")
+            raise UsageError(f"{option_name(field)} needs {listed(others, 'or')}")
+    for fields in EXCLUDES:
+        if values.keys() >= set(fields):
+            raise UsageError(f"{listed(fields, 'and')} exclude each other")
     return place(Options(**values), addresses)
 
 
