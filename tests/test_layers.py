@@ -24,7 +24,7 @@ LAYERS = [
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
-    "endings staged transports.tcp transports.udp transports.unix",
+    "endings staged transports.resolver transports.tcp transports.udp transports.unix",
     "session",
     "dial opening",
     "hub layers",

@@ -101,7 +101,7 @@ def look_up(host: str | None, port: int, protocol: str, options: Options) -> lis
     family = family_wanted(options)
     try:
         found = socket.getaddrinfo(as_bytes(host), port, family, KINDS[protocol], flags=flags)
-    except socket.gaierror as error:
+    except OSError as error:  # a gaierror, unless the system itself has failed
         if options.nodns and error.errno == socket.EAI_NONAME:
             raise UsageError(f"{host!r} is a name, and --nodns forbids to look it up") from None
         raise ResolveError(f"cannot resolve {host}: {error.strerror}") from None
