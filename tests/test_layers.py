@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    """status values environment stream wire wire.crlf wire.safe_text wire.telnet
+    """access status values environment stream wire wire.crlf wire.safe_text wire.telnet
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options interrupts loop bypass stage taps transports transports.memory transports.sockets
