@@ -170,7 +170,13 @@ class Ends(NamedTuple):
 
 
 class Peer(Protocol):
-    """The other side, in the words that scripts know from Debian's nc."""
+    """The other side, in the words that scripts know from Debian's nc.
+
+    host: the number of its address; "" where it has none.
+    """
+
+    @property
+    def host(self) -> str: ...
 
     def __str__(self) -> str:
         """`127.0.0.1 port 2389`, or a path."""
@@ -217,11 +223,15 @@ class Endpoint:
 class Listener:
     """Gives an endpoint for each peer that comes.
 
-    places: where it listens, as -v says it: `0.0.0.0 2389`.  RETRY: seconds after
-    which a descriptor may have become free.
+    places: where it listens, as -v says it: `0.0.0.0 2389`.  admits: asked of each peer
+    before it is given; who is not admitted is cut off at once, or not heard.  RETRY:
+    seconds after which a descriptor may have become free.
     """
 
     RETRY = 0.25
+    TURNED_AWAY = 64  # peers that are not admitted before others get their turn
+
+    admits: Callable[[Peer], bool]
 
     places: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
