@@ -81,6 +81,7 @@ class Options(NamedTuple):
     proxy_user: str | None = None
     proxy_auth: Login | None = None
     proxy_dns: str = "remote"
+    proxy_allow: tuple[str, ...] = ()
 
     verbose: int = 0
 
@@ -123,6 +124,8 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("proxy_auth", "via", "proxy", "proxy_type"),
     ("proxy_user", "via", "proxy", "proxy_type"),
     ("proxy_dns", "via", "proxy"),
+    ("proxy_allow", "listen"),
+    ("proxy_allow", "proxy_type"),
 )
 
 # What a proxy server does has nothing to do with these.

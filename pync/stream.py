@@ -192,6 +192,16 @@ class Peer(Protocol):
         """`localhost 53682`; numeric: without a look-up."""
 
 
+class LocalPlace(Protocol):
+    """A host's number and a port."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+
 class Endpoint:
     """A source and a sink with one peer behind both.
 
@@ -211,6 +221,11 @@ class Endpoint:
     def notes(self) -> tuple[str, ...]:
         """What -v says of it beyond the peer's name, a line each."""
         return ()
+
+    @property
+    def local(self) -> LocalPlace | None:
+        """Our side of it, where that has an address."""
+        return None
 
     def close(self) -> None:
         """Let go of it, in order.  May be repeated."""

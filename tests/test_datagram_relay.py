@@ -28,7 +28,6 @@ from pync.options import Options
 from pync.stream import READ, Condition, Endpoint, WouldBlock
 from pync.transports import tcp
 from pync.transports.inet import InetAddress, look_up
-from pync.wire.socks import Command, Request
 from pync.wire.socks5 import Place, Socks5Server, wrap
 
 UNKNOWN = 0  # the client's port
@@ -330,7 +329,7 @@ MAPPED = InetAddress(socket.AF_INET6, (f"::ffff:{HERE}", 40000, 0, 0), "tcp")
 def test_what_a_client_says_of_itself(
     peer: InetAddress, host: str, port: int, known: Place
 ) -> None:
-    assert announced(peer, Request(Command.UDP_ASSOCIATE, host, port, "")) == known
+    assert announced(peer, host, port) == known
 
 
 # How it ends.
@@ -407,7 +406,7 @@ def granted(loop: Loop, control: Endpoint, ended: Callable[[], None]) -> Datagra
     loop.run(Talk())
     assert dialogue.request
     policy = Policy(Names().look_up, lambda address: True)
-    client = announced(PEER, dialogue.request)
+    client = announced(PEER, dialogue.request.host, dialogue.request.port)
     relay = DatagramRelay(loop, control, Options(host=HERE), client, policy, ended)
     dialogue.grant(*relay.bound)
     say()

@@ -30,7 +30,7 @@ LAYERS = [
     "admission datagram_relay dial opening",
     "proxies gateway gateway.reaching gateway.passage",
     "hub layers gateway.reception",
-    "gateway.visit",
+    "gateway.routes gateway.visit",
     "gateway.server",
     "program",
     "cli",

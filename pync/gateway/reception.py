@@ -10,22 +10,24 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from pync.errors import NetworkError, PyncError
-from pync.gateway.reaching import Reaching
+from pync.gateway.reaching import Way
 from pync.loop import Loop
-from pync.opening import cut
 from pync.stage import Dialogue
-from pync.stream import Endpoint, WouldBlock
+from pync.stream import WouldBlock
 from pync.wire.http.exchange import Exchange
 
 
 class Wish(Protocol):
-    """A client's request."""
+    """A client's request.  datagrams: for a relay of them; host and port are where from, then."""
 
     @property
     def host(self) -> str: ...
 
     @property
     def port(self) -> int: ...
+
+    @property
+    def datagrams(self) -> bool: ...
 
 
 class ProxyDialogue(Dialogue, Protocol):
@@ -44,8 +46,8 @@ class ProxyDialogue(Dialogue, Protocol):
     @property
     def surplus(self) -> bytes: ...
 
-    def grant(self) -> Exchange | None:
-        """The target is reached.  What stands between the two; None for a tunnel."""
+    def grant(self, bound_host: str, bound_port: int, /) -> Exchange | None:
+        """The way is found.  What stands between the two; None for a tunnel."""
 
     def refuse(self, code: int, /) -> None:
         """There is no way to the target, or there must not be."""
@@ -62,32 +64,34 @@ class Codes(NamedTuple):
         return self.known.get(number, self.known.get(type(error), self.otherwise))
 
 
-Reach = Callable[[Wish], Reaching]
-
-
 class Reception:
-    """A dialogue (see stage.Dialogue) at the end of which the target is reached.
+    """A dialogue (see stage.Dialogue) at the end of which there is a way to what is wanted.
 
-    remote: the connection with it; None if nothing is wanted.  exchange: what stands
-    between the two; None for a tunnel.
+    way: None if nothing is wanted.  exchange: what stands between the client and the
+    target; None for a tunnel.
     """
 
     def __init__(
-        self, loop: Loop, client: str, dialogue: ProxyDialogue, codes: Codes, reach: Reach
+        self,
+        loop: Loop,
+        client: str,
+        dialogue: ProxyDialogue,
+        codes: Codes,
+        find_way: Callable[[Wish], Way],
     ) -> None:
-        self.remote: Endpoint | None = None
+        self.way: Way | None = None
         self.exchange: Exchange | None = None
         self._loop = loop
         self._client = client
         self._dialogue = dialogue
         self._codes = codes
-        self._reach = reach
-        self._reaching: Reaching | None = None
+        self._find_way = find_way
+        self._finding: Way | None = None
         self._consider()
 
     @property
     def established(self) -> bool:
-        return self._dialogue.over or self.remote is not None
+        return self._dialogue.over or self.way is not None
 
     def receive(self, data: bytes | memoryview) -> None:
         self._dialogue.receive(data)
@@ -98,29 +102,28 @@ class Reception:
         self._consider()
 
     def _consider(self) -> None:
-        if self._dialogue.request and not self._reaching:
-            self._reaching = self._reach(self._dialogue.request)
-            self._loop.spawn(self._reaching)
+        if self._dialogue.request and not self._finding:
+            self._finding = self._find_way(self._dialogue.request)
+            self._loop.spawn(self._finding)
 
     def data_to_send(self, limit: int) -> bytes:
-        """Raises WouldBlock while the target is being reached, NetworkError if it cannot be."""
+        """Raises WouldBlock while a way is looked for, and NetworkError if there is none."""
         words = self._dialogue.data_to_send(limit)
-        if words or not self._reaching:
+        if words or not self._finding:
             return words
-        if not self._reaching.over:
-            raise WouldBlock(condition=self._reaching.changed)
-        reaching, self._reaching = self._reaching, None
-        if reaching.error:
-            self._dialogue.refuse(self._codes.of(reaching.error))
-            why = str(reaching.error).replace("\n", "; ")
+        if not self._finding.over:
+            raise WouldBlock(condition=self._finding.changed)
+        way, self._finding = self._finding, None
+        if way.error:
+            self._dialogue.refuse(self._codes.of(way.error))
+            why = str(way.error).replace("\n", "; ")
             raise NetworkError(f"client {self._client}: {why}")
-        self.remote = reaching.endpoint
-        self.exchange = self._dialogue.grant()
+        self.way = way
+        self.exchange = self._dialogue.grant(*way.bound)
         return self._dialogue.data_to_send(limit)
 
     def close(self) -> None:
-        """Give up the target."""
-        if self._reaching:
-            self._reaching.close()
-        if self.remote:
-            cut(self._loop, self.remote)
+        """Give it up."""
+        for way in (self._finding, self.way):
+            if way:
+                way.close()
