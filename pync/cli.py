@@ -1,6 +1,7 @@
 """pync: move bytes between this terminal or pipe and a connection.
 
-Usage: pync [options] [-v]... [-x PROXY]... [--proxy PROXY]... [<address>...]
+Usage: pync [options] [-v]... [-x PROXY]... [--proxy PROXY]...
+            [--proxy-allow RULE]... [<address>...]
 
   pync [options] HOST PORT        connect to HOST
   pync -l [options] [HOST] PORT   listen, on HOST's address or on all
@@ -64,6 +65,8 @@ Through proxies:
   --proxy-auth LOGIN           the same with a password, USER:PASS
   --proxy-dns WHERE            where HOST is looked up: remote (by the proxy),
                                local, both or none
+  --proxy-allow RULE           with -l: where clients may go, HOST[:PORTS]; may
+                               be repeated
 
 Socket settings:
   -b, --broadcast              allow broadcast addresses
@@ -104,7 +107,11 @@ from pync.status import ExitStatus, status_of
 
 USAGE = __doc__ or ""
 HEAD, *PARAGRAPHS = USAGE.split("\n  -")  # one for each option
-REPEATED = {"x PROXY,": " [-x PROXY]...", "-proxy PROXY": " [--proxy PROXY]..."}
+REPEATED = {
+    "x PROXY,": " [-x PROXY]...",
+    "-proxy PROXY": " [--proxy PROXY]...",
+    "-proxy-allow RULE": " [--proxy-allow RULE]...",
+}
 
 
 def main() -> int:

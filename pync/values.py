@@ -243,4 +243,5 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "proxy_user": read_text,
     "proxy_auth": read_login,
     "proxy_dns": read_proxy_dns,
+    "proxy_allow": tuple,
 }
