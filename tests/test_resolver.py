@@ -286,7 +286,7 @@ def test_an_abandoned_look_up_takes_no_room_and_asks_nobody(
     all_threads_busy(case)
     monkeypatch.setattr(resolver, "WAITING", 1)
     for number in range(100):
-        case.resolver.abandon(case.resolver.look_up(f"gone{number}.test", 80, "tcp", NOTHING))
+        case.resolver.look_up(f"gone{number}.test", 80, "tcp", NOTHING).abandon()
     wanted = case.ask("wanted.test")
     case.server.release(*case.server.held)
     case.run_until(THREADS + 1)
@@ -299,7 +299,7 @@ def test_one_that_is_abandoned_while_it_is_looked_up_harms_nobody(case: Case) ->
     slow = case.ask("slow.test")
     case.server.wait_for_questions(1)
     case.loop.cancel(slow)
-    case.resolver.abandon(slow.lookup)
+    slow.lookup.abandon()
     case.server.release("slow.test")
     case.ask("here.test")
     case.run_until(1)
