@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -286,15 +286,12 @@ def announced(peer: InetAddress, host: str, port: int) -> Place:
 
 def open_sockets(options: Options) -> list[Unconnected]:
     """One for the client, then one for targets of each family that there is here."""
-    with ExitStack() as undo:
-        inside = Unconnected(options._replace(port="0"))
-        undo.callback(inside.close)
-        outside = []
-        for host in ANYWHERE:
-            with suppress(LocalError):
-                outside.append(Unconnected(options._replace(host=host, port="0")))
-                undo.callback(outside[-1].close)
-        if not outside:
-            raise LocalError("cannot relay datagrams: no socket for any target can be had")
-        undo.pop_all()
+    inside = Unconnected(options._replace(port="0"))
+    outside = []
+    for host in ANYWHERE:
+        with suppress(LocalError):
+            outside.append(Unconnected(options._replace(host=host, port="0")))
+    if not outside:
+        inside.close()
+        raise LocalError("cannot relay datagrams: no socket for any target can be had")
     return [inside, *outside]

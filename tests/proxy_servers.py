@@ -83,7 +83,7 @@ def tinyproxy(directory: Path, port: int, guarded: bool) -> list[str]:
 def ncat(_directory: Path, port: int, guarded: bool) -> list[str]:
     """It does not mind the address that it is told."""
     proof = ["--proxy-auth", f"{USER}:{PASSWORD}"] if guarded else []
-    return ["-lkn4", "--proxy-type", "http", *proof, HERE, f"{port}"]
+    return ["-lk4", "--proxy-type", "http", *proof, HERE, f"{port}"]
 
 
 PROXIES = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +18,7 @@ from socks_scripts import message
 from pync.datagram_relay import (
     COST,
     MOST_LOOKUPS,
+    MOST_NAMES,
     MOST_WAITING,
     DatagramRelay,
     Policy,
@@ -34,11 +37,11 @@ UNKNOWN = 0  # the client's port
 
 
 class Answer:
-    """A look-up that is over once `ready`; of every name but `nobody`, which is here."""
+    """A look-up, of `slow` names only once the test says so; all but `nobody` are here."""
 
-    def __init__(self, host: str, port: int, ready: bool) -> None:
+    def __init__(self, host: str, port: int) -> None:
         self.host = host
-        self.ready = ready
+        self.ready = not host.startswith("slow")
         self.changed = Condition()
         self._port = port
 
@@ -55,14 +58,13 @@ class Answer:
 
 
 class Names:
-    """Look-ups that come at once, or when the test says so."""
+    """answers: the look-ups so far."""
 
     def __init__(self) -> None:
-        self.at_once = True
         self.answers: list[Answer] = []
 
     def look_up(self, host: str, port: int) -> Answer:
-        self.answers.append(Answer(host, port, self.at_once))
+        self.answers.append(Answer(host, port))
         return self.answers[-1]
 
 
@@ -150,7 +152,9 @@ def udp_socket(host: str) -> socket.socket:
 
 
 @contextmanager
-def relaying(host: str = HERE, there: str = "", announces: bool = False) -> Iterator[Table]:
+def relaying(
+    host: str = HERE, there: str = "", announces: bool = False, within: Loop | None = None
+) -> Iterator[Table]:
     """A relay for a client at `host` and a target there, or at `there`."""
     names, forbidden, end = Names(), set[str](), End()
     policy = Policy(names.look_up, lambda address: str(address) not in forbidden)
@@ -158,7 +162,7 @@ def relaying(host: str = HERE, there: str = "", announces: bool = False) -> Iter
         control_pair(host) as (control, theirs),
         udp_socket(host) as client,
         udp_socket(there or host) as target,
-        Loop() as loop,
+        nullcontext(within) if within else Loop() as loop,
     ):
         place = Place(host, client.getsockname()[1] if announces else UNKNOWN)
         options = Options(host=host)
@@ -211,7 +215,6 @@ def test_a_name_is_looked_up_once() -> None:
 def test_what_comes_while_a_name_is_looked_up_waits_as_far_as_there_is_room() -> None:
     """Others do not wait."""
     with relaying() as table:
-        table.names.at_once = False
         sizes = [MOST_WAITING - 10 * COST, *[0] * 9]  # with what each costs, all the room
         for size in (*sizes, 0):
             table.send(bytes(size), "slow")
@@ -226,7 +229,6 @@ def test_what_comes_while_a_name_is_looked_up_waits_as_far_as_there_is_room() ->
 
 def test_others_can_look_up_names_too() -> None:
     with relaying() as table:
-        table.names.at_once = False
         for number in range(MOST_LOOKUPS + 1):
             table.send(b"", f"slow{number}")
         table.send(b"by address")
@@ -235,9 +237,18 @@ def test_others_can_look_up_names_too() -> None:
         table.names.answers[0].come()
         assert table.receive(table.target)[0] == b""
         table.send(b"one more", "other")
+        assert table.receive(table.target)[0] == b"one more"
+
+
+def test_a_name_that_has_been_forgotten_is_not_sent_to() -> None:
+    with relaying() as table:
+        table.send(b"too late", "slow")
+        for number in range(MOST_NAMES):
+            table.send(b"", f"host{number}")
+            assert table.receive(table.target)[0] == b""
+        table.names.answers[0].come()
         table.send(b"by address")
         assert table.receive(table.target)[0] == b"by address"
-        assert len(table.names.answers) == MOST_LOOKUPS + 1
 
 
 def test_a_table_forgets_what_was_not_asked_for_longest() -> None:
@@ -340,7 +351,6 @@ ENDS: dict[str, Callable[[socket.socket], None]] = {"in order": socket.socket.cl
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 def test_it_ends_with_its_connection(end: Callable[[socket.socket], None]) -> None:
     with relaying() as table:
-        table.names.at_once = False
         table.meet()
         table.send(b"never", "slow")
         end(table.control)
@@ -358,14 +368,36 @@ def test_one_that_is_closed_says_so_to_the_client() -> None:
         assert table.end.count == 1
 
 
-def test_one_without_a_socket_leaves_the_connection_as_it_is() -> None:
+def test_another_may_follow() -> None:
+    """Its descriptors have the numbers of the one before."""
+    with relaying() as table:
+        table.meet()
+        table.relay.close()
+        with relaying(within=table.loop) as another:
+            another.meet()
+            assert table.end.count == 0
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """The process may open so many more."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + count, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_one_without_sockets_leaves_the_connection_as_it_is() -> None:
     policy = Policy(Names().look_up, lambda address: True)
     with control_pair(HERE) as (control, theirs), Loop() as loop:
         before = descriptors()
-        with pytest.raises(LocalError, match="cannot bind"):
-            DatagramRelay(
-                loop, control, Options(host="192.0.2.1"), Place(HERE, 0), policy, lambda: None
-            )
+        for left, told in enumerate(["cannot open a socket", "no socket for any target"]):
+            with descriptors_left(left), pytest.raises(LocalError, match=told):
+                DatagramRelay(loop, control, Options(host=HERE), Place(HERE, 0), policy, End())
         assert descriptors() == before
         control.sink.write(b"x")
         assert theirs.recv(1) == b"x"
