@@ -32,6 +32,10 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    allow: tuple[str, ...] = ()
+    allowfile: str | None = None
+    deny: tuple[str, ...] = ()
+    denyfile: str | None = None
 
     no_stdin: bool = False
     half_close: bool = False
@@ -107,8 +111,11 @@ IMPLIES = (
     ("starttls", "ssl"),
 )
 
+ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+
 NEEDS = (
     ("keep_open", "listen"),
+    *((field, "listen") for field in ACCESS),
     ("ssl_key", "ssl_cert"),
     ("ssl_client_ca", "listen"),
 )
@@ -129,6 +136,7 @@ EXCLUDES = (
     ("unixsock", "ttl"),
     ("unixsock", "min_ttl"),
     ("unixsock", "source_port"),
+    *(("unixsock", field) for field in ACCESS),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),

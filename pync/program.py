@@ -143,7 +143,7 @@ class Program:
             listener.close()
 
     def _listener(self) -> Listener:
-        listener = dial.listen(self._options)
+        listener = dial.listen(self._options, self._environment.complain)
         if self._layers is None:
             return listener
         from pync.opening import OpeningListener
