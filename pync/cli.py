@@ -18,6 +18,11 @@ Where to:
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
   -z, --zero                   connect and close: the exit status tells
+  --allow LIST                 with -l: only these may connect, as in 10.0.0.1,
+                               10.0.0.0/8, 10.0.0.1-20, localhost
+  --allowfile FILE             those in FILE, too
+  --deny LIST                  with -l: these may not, even if allowed
+  --denyfile FILE              those in FILE, too
 
 How it ends:
   -d, --no-stdin               do not read standard input

@@ -32,6 +32,10 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    allow: tuple[str, ...] = ()
+    allowfile: str | None = None
+    deny: tuple[str, ...] = ()
+    denyfile: str | None = None
 
     no_stdin: bool = False
     half_close: bool = False
@@ -115,9 +119,12 @@ IMPLIES = (
     ("starttls", "ssl"),
 )
 
+ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
+    *((field, "listen") for field in ACCESS),
     ("ssl_key", "ssl_cert"),
     ("ssl_client_ca", "listen"),
     ("proxy_type", "via", "proxy", "listen"),
@@ -152,6 +159,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "ttl"),
     ("unixsock", "min_ttl"),
     ("unixsock", "source_port"),
+    *(("unixsock", field) for field in ACCESS),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),

@@ -172,7 +172,7 @@ class Program:
         return self._serve if self._options.keep_open else self._serve_one
 
     def _listener(self) -> Listener:
-        listener = dial.listen(self._options)
+        listener = dial.listen(self._options, self._environment.complain)
         if self._layers is None:
             return listener
         from pync.opening import OpeningListener
