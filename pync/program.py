@@ -17,6 +17,7 @@ from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
+    from pync.gateway.visit import Service
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
     from pync.session import Session
@@ -147,6 +148,7 @@ class Program:
             self._loop.spawn(self._interrupts())
 
     def listen(self) -> None:
+        service = self._read_service()
         self._read_layers()
         if self._options.unixsock:
             self._mind_interrupts()  # before there is a path to remove
@@ -156,14 +158,22 @@ class Program:
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")
-            if self._options.proxy_type:
-                self._serve_as_proxy(listener)
+            if service:
+                self._serve_as_proxy(listener, service)
             elif self._options.keep_open:
                 self._serve(listener, self._output())
             else:
                 self._serve_one(listener, self._output())
         finally:
             listener.close()
+
+    def _read_service(self) -> Service | None:
+        """Prepare what we serve as a proxy, if we are one."""
+        if not self._options.proxy_type:
+            return None
+        from pync.gateway.server import service
+
+        return service(self._options, self._environment)
 
     def _listener(self) -> Listener:
         listener = dial.listen(self._options)
@@ -211,12 +221,12 @@ class Program:
             hub.break_off(error)  # so that no client takes this for the end
             raise
 
-    def _serve_as_proxy(self, listener: Listener) -> None:
+    def _serve_as_proxy(self, listener: Listener, service: Service) -> None:
         from pync.gateway.server import ProxyServer
         from pync.transports.descriptors import raise_limit
 
         raise_limit()
-        server = ProxyServer(self._loop, listener, self._options, self._environment)
+        server = ProxyServer(self._loop, listener, service, self._options, self._environment)
         try:
             keep_open = self._options.keep_open
             self._loop.run(server if keep_open else server.visit(self._accept_one(listener)))

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from pync.dial import Connecting
 from pync.errors import ConnectError, PyncError
 from pync.loop import Loop
 from pync.opening import cut
 from pync.stream import Condition, Endpoint, Peer, WouldBlock
-
-
-class Lookup(Protocol):
-    """Addresses that are being looked up."""
-
-    def finish(self) -> Sequence[Peer]: ...
+from pync.transports.resolver import Lookup
 
 
 class Reaching:
@@ -30,6 +24,7 @@ class Reaching:
         loop: Loop,
         target: str,
         look_up: Callable[[], Lookup],
+        abandon: Callable[[Lookup], None],
         connect: Callable[[Sequence[Peer]], Connecting],
         deadline: float,
     ) -> None:
@@ -40,6 +35,7 @@ class Reaching:
         self._loop = loop
         self._target = target
         self._look_up = look_up
+        self._abandon = abandon
         self._lookup: Lookup | None = None
         self._connect = connect
         self._connecting: Connecting | None = None
@@ -53,6 +49,7 @@ class Reaching:
             if self._loop.clock() < self._deadline:
                 blocked.until = min(blocked.until, self._deadline)
                 raise
+            self._stop_looking()
             message = f"cannot resolve {self._target}: timed out"
             self.error = ConnectError(message, errno.ETIMEDOUT)
         except PyncError as error:
@@ -70,9 +67,14 @@ class Reaching:
         self.endpoint = self._connecting.endpoint
         return again
 
+    def _stop_looking(self) -> None:
+        if self._lookup:
+            self._abandon(self._lookup)
+
     def close(self) -> None:
         """Give it up, with the connection if there is one."""
         self._loop.cancel(self)
+        self._stop_looking()
         if self._connecting:
             self._connecting.close()
         if self.endpoint:

@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 from pync.errors import NetworkError, PyncError
 from pync.gateway.reaching import Reaching
 from pync.loop import Loop
-from pync.opening import cut
 from pync.stage import Dialogue
 from pync.stream import Endpoint, WouldBlock
 from pync.wire.http.exchange import Exchange
@@ -83,7 +82,7 @@ class Reception:
         self._codes = codes
         self._reach = reach
         self._reaching: Reaching | None = None
-        self._consider()
+        self._answered = False
 
     @property
     def established(self) -> bool:
@@ -91,36 +90,35 @@ class Reception:
 
     def receive(self, data: bytes | memoryview) -> None:
         self._dialogue.receive(data)
-        self._consider()
 
     def receive_end(self) -> None:
         self._dialogue.receive_end()
-        self._consider()
-
-    def _consider(self) -> None:
-        if self._dialogue.request and not self._reaching:
-            self._reaching = self._reach(self._dialogue.request)
-            self._loop.spawn(self._reaching)
 
     def data_to_send(self, limit: int) -> bytes:
         """Raises WouldBlock while the target is being reached, NetworkError if it cannot be."""
         words = self._dialogue.data_to_send(limit)
-        if words or not self._reaching:
+        if words or self._answered or not self._dialogue.request:
             return words
-        if not self._reaching.over:
-            raise WouldBlock(condition=self._reaching.changed)
-        reaching, self._reaching = self._reaching, None
+        self._answer(self._reaching or self._set_out(self._dialogue.request))
+        return self._dialogue.data_to_send(limit)
+
+    def _set_out(self, wish: Wish) -> Reaching:
+        reaching = self._reaching = self._reach(wish)
+        self._loop.spawn(reaching)
+        return reaching
+
+    def _answer(self, reaching: Reaching) -> None:
+        if not reaching.over:
+            raise WouldBlock(condition=reaching.changed)
+        self._answered = True
         if reaching.error:
             self._dialogue.refuse(self._codes.of(reaching.error))
             why = str(reaching.error).replace("\n", "; ")
             raise NetworkError(f"client {self._client}: {why}")
         self.remote = reaching.endpoint
         self.exchange = self._dialogue.grant()
-        return self._dialogue.data_to_send(limit)
 
     def close(self) -> None:
         """Give up the target."""
         if self._reaching:
             self._reaching.close()
-        if self.remote:
-            cut(self._loop, self.remote)

@@ -42,9 +42,10 @@ def socks4(client: str, check: Check | None) -> ProxyDialogue:  # noqa: ARG001
 
 
 def socks5(client: str, check: Check | None) -> ProxyDialogue:
+    from pync.wire.socks import Command
     from pync.wire.socks5 import Socks5Server
 
-    return Socks5Server(client, check)
+    return Socks5Server(client, check, [Command.CONNECT])
 
 
 def http(client: str, check: Check | None) -> ProxyDialogue:
@@ -75,13 +76,18 @@ class ProxyServer:
     """A task: admits the clients of `listener` for ever, and serves each as a proxy."""
 
     def __init__(
-        self, loop: Loop, listener: Listener, options: Options, environment: Environment
+        self,
+        loop: Loop,
+        listener: Listener,
+        service: Service,
+        options: Options,
+        environment: Environment,
     ) -> None:
-        """Raises UsageError for what cannot be served."""
         self._loop = loop
         self._options = options
+        self._targets = for_targets(options)
         self._environment = environment
-        self._service = service(options, environment)
+        self._service = service
         self._limits = limits(options)
         self._resolver = Resolver(loop)
         self._admission = Admission(listener, self._admit, environment.complain)
@@ -109,12 +115,13 @@ class ProxyServer:
             self._environment.complain(str(error))
 
     def _reach(self, wish: Wish) -> Reaching:
-        look_up = partial(self._resolver.look_up, wish.host, wish.port, "tcp", self._options)
+        look_up = partial(self._resolver.look_up, wish.host, wish.port, "tcp", self._targets)
+        abandon = self._resolver.abandon
         deadline = self._loop.clock() + self._limits.open
-        return Reaching(self._loop, wish.host, look_up, self._connect, deadline)
+        return Reaching(self._loop, wish.host, look_up, abandon, self._connect, deadline)
 
     def _connect(self, addresses: Sequence[Peer]) -> Connecting:
-        return Connecting(self._options, self._loop, self._say, addresses)
+        return Connecting(self._targets, self._loop, self._say, addresses)
 
     def _say(self, line: str) -> None:
         if self._options.verbose:
@@ -128,6 +135,9 @@ class ProxyServer:
 
 
 def service(options: Options, environment: Environment) -> Service:
+    """What is served.  Raises UsageError for what cannot be."""
+    if options.udp:
+        raise UsageError("--proxy-type and --udp exclude each other: clients come by TCP")
     kind = KINDS.get(options.proxy_type or "")
     if not kind:
         raise UsageError(f"--proxy-type: pync serves {', '.join(KINDS)}; --ssl puts TLS in front")
@@ -136,6 +146,11 @@ def service(options: Options, environment: Environment) -> Service:
         raise UsageError(f"--proxy-type: {kind.name} has no passwords; SOCKS5 and HTTP have")
     check = partial(is_login, who) if who else None
     return Service(kind.name, partial(kind.dialogue, check=check), kind.codes)
+
+
+def for_targets(options: Options) -> Options:
+    """What holds on the way to targets, and not between clients and us alone."""
+    return options._replace(unixsock=False, md5_key=b"")
 
 
 def login(options: Options, environment: Environment) -> Login | None:
