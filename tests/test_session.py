@@ -94,9 +94,7 @@ def test_a_reset_met_by_a_write_does_not_look_like_an_end_to_the_other_side(
     (client, local), (target, remote) = tcp_pair(), tcp_pair()
     breaks, other = (client, target) if broken == "client" else (target, client)
     with client, target, Loop() as loop:
-        session = Session(
-            loop, Ends(local.source, local.sink), remote, Terms(passes_failure=True)
-        )
+        session = Session(loop, Ends(local.source, local.sink), remote, Terms(passes_failure=True))
         other.sendall(b"hello")
         breaks.setblocking(False)
         loop.run(Until(breaks))  # both directions are under way, and wait
