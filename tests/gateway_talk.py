@@ -126,7 +126,7 @@ def receive(sock: socket.socket, size: int) -> bytes:
 def ask(
     kind: str, proxy_port: int, port: int, host: str = HERE, *, glued: bytes = b"", **how: Any
 ) -> socket.socket:
-    """A client that has its tunnel to host and port.  glued: comes in one piece with the request."""
+    """A client that has its tunnel to host and port.  glued: what comes with the request."""
     request, granted = ASKING[kind]
     client = dial(proxy_port, **how)
     client.sendall(request(host, port) + glued)
