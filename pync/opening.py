@@ -133,6 +133,10 @@ class Opening:
         assert error
         raise error
 
+    def extend(self, deadline: float) -> None:
+        """Let it take longer."""
+        self.deadline = self._until = deadline
+
     def close(self) -> None:
         """Give it up."""
         if self._farewell:
@@ -143,7 +147,8 @@ class Opening:
 
 def last_words(loop: Loop, endpoint: Endpoint, words: bytes) -> Session:
     """Says them, gives the peer the time to hear them, and closes the endpoint."""
-    return Session(loop, Ends(Given(words), Discard()), endpoint, Terms(one_way=True))
+    terms = Terms(one_way=True, idle=LAST_WORDS)
+    return Session(loop, Ends(Given(words), Discard()), endpoint, terms)
 
 
 def cut(loop: Loop, endpoint: Endpoint) -> None:

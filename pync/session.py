@@ -64,7 +64,7 @@ class Session:
 
     def _pass_end_on(self) -> None:
         """What happens at stdin's end in the place of remote.sink.end."""
-        if self.inward.error:
+        if self.inward.error or self._hides_failure(self.outward):
             raise WouldBlock  # it broke off, and that is not to look like an end
         waits = self.terms.keeps_end_back and not self.inward.moved
         if waits and not self.outward.over and not self.closing:
@@ -78,9 +78,15 @@ class Session:
         epoll goes on watching what is closed here as long as somebody else, such
         as the shell, has it open; then nothing could stop it any more.
         """
+        if self._hides_failure(self.inward):
+            return  # now the session breaks off
         for fd in self._local.sink.descriptors:
             self._loop.forget(fd)
         self._local.sink.end()
+
+    def _hides_failure(self, other: Flow) -> bool:
+        """Whether an end may be what a failure left: a socket tells that to one flow alone."""
+        return self.terms.passes_failure and other.error is not None
 
     @property
     def undelivered(self) -> int:

@@ -14,7 +14,7 @@ from harness import Program, Result
 TOP = Path(__file__).parent.parent
 HEADINGS = [
     "Throughput", "Processor time of both netcats", "Throughput under TLS",
-    "Processor time of both under TLS", "Round trip", "Start-up",
+    "Processor time of both under TLS", "Throughput of a proxy", "Round trip", "Start-up",
     "Many clients of one listener", "Datagrams", "Goals",
 ]  # fmt: skip
 SVG = "{http://www.w3.org/2000/svg}"

@@ -87,7 +87,7 @@ class Reception:
         self._codes = codes
         self._find_way = find_way
         self._finding: Way | None = None
-        self._consider()
+        self._answered = False
 
     @property
     def established(self) -> bool:
@@ -95,35 +95,35 @@ class Reception:
 
     def receive(self, data: bytes | memoryview) -> None:
         self._dialogue.receive(data)
-        self._consider()
 
     def receive_end(self) -> None:
         self._dialogue.receive_end()
-        self._consider()
-
-    def _consider(self) -> None:
-        if self._dialogue.request and not self._finding:
-            self._finding = self._find_way(self._dialogue.request)
-            self._loop.spawn(self._finding)
 
     def data_to_send(self, limit: int) -> bytes:
         """Raises WouldBlock while a way is looked for, and NetworkError if there is none."""
         words = self._dialogue.data_to_send(limit)
-        if words or not self._finding:
+        if words or self._answered or not self._dialogue.request:
             return words
-        if not self._finding.over:
-            raise WouldBlock(condition=self._finding.changed)
-        way, self._finding = self._finding, None
+        self._answer(self._finding or self._set_out(self._dialogue.request))
+        return self._dialogue.data_to_send(limit)
+
+    def _set_out(self, wish: Wish) -> Way:
+        way = self._finding = self._find_way(wish)
+        self._loop.spawn(way)
+        return way
+
+    def _answer(self, way: Way) -> None:
+        if not way.over:
+            raise WouldBlock(condition=way.changed)
+        self._answered = True
         if way.error:
             self._dialogue.refuse(self._codes.of(way.error))
             why = str(way.error).replace("\n", "; ")
             raise NetworkError(f"client {self._client}: {why}")
         self.way = way
         self.exchange = self._dialogue.grant(*way.bound)
-        return self._dialogue.data_to_send(limit)
 
     def close(self) -> None:
         """Give it up."""
-        for way in (self._finding, self.way):
-            if way:
-                way.close()
+        if self._finding:
+            self._finding.close()

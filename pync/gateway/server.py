@@ -80,7 +80,8 @@ class ProxyServer:
         self._environment = environment
         self._service = service(options, environment)
         self._limits = limits(options)
-        self._routes = Routes(loop, options, rules(options), self._limits.open, self._say)
+        targets = for_targets(options)
+        self._routes = Routes(loop, targets, rules(options), self._limits.open, self._say)
         self._visits: set[Visit] = set()
         self._left = Condition()
 
@@ -138,6 +139,11 @@ def service(options: Options, environment: Environment) -> Service:
         raise UsageError(f"--proxy-type: {kind.name} has no passwords; SOCKS5 and HTTP have")
     check = partial(is_login, who) if who else None
     return Service(kind.name, partial(kind.dialogue, check=check), kind.codes)
+
+
+def for_targets(options: Options) -> Options:
+    """What holds on the way to targets, and not between clients and us alone."""
+    return options._replace(unixsock=False, md5_key=b"")
 
 
 def login(options: Options, environment: Environment) -> Login | None:

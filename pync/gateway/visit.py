@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from pync.endings import DRAIN, GRACE, Closing, Terms
-from pync.errors import NetworkError, ProtocolError
+from pync.errors import NetworkError, ProtocolError, TimedOut
 from pync.gateway.passage import Passage, Pause
 from pync.gateway.reaching import Association, Way
 from pync.gateway.reception import Codes, ProxyDialogue, Reception, Wish
@@ -109,28 +109,30 @@ class Visit:
             assert self._way.endpoint
             if exchange is None:
                 yield from self._join(self._way.endpoint)
-                break
+                return
             yield from self._pass_on(exchange, self._way.endpoint)
-        yield self._farewell()
+        yield from self._take_leave()
 
     def _receive(self) -> Generator[Task, None, Exchange | None]:
         """What the client wants, and the way there."""
         reception = Reception(
-            self._loop,
-            self._name,
-            self._dialogue,
-            self._service.codes,
-            lambda wish: self._find_way(wish, self._client),
+            self._loop, self._name, self._dialogue, self._service.codes, self._set_out
         )
         layer = Layer(self._service.name, reception, lambda endpoint: endpoint)
-        deadline = self._loop.clock() + 2 * self._limits.open  # one for each side
+        deadline = self._loop.clock() + self._limits.open
+        self._opening = Opening(self._loop, self._client, [lambda _: layer], deadline)
         try:
-            yield Opening(self._loop, self._client, [lambda _: layer], deadline)
+            yield self._opening
         except NetworkError:
             reception.close()
             raise
         self._way = reception.way
         return reception.exchange
+
+    def _set_out(self, wish: Wish) -> Way:
+        """From here on it is the target's time, and then the client's to take the answer."""
+        self._opening.extend(self._loop.clock() + 2 * self._limits.open)
+        return self._find_way(wish, self._client)
 
     def _join(self, remote: Endpoint) -> Script:
         """The tunnel."""
@@ -145,9 +147,13 @@ class Visit:
         )
         try:
             yield Session(self._loop, Ends(source, self._client.sink), remote, terms)
+        except TimedOut as error:
+            yield from self._cut_off()
+            raise TimedOut(f"client {self._name}: {error}") from None
         except NetworkError:
             yield from self._cut_off()
             raise
+        yield self._farewell(self._limits.idle)
 
     def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script:
         """One exchange, up to the client's next words."""
@@ -157,7 +163,8 @@ class Visit:
             cut(self._loop, self._client)
             raise
         if exchange.failure:
-            yield from self._cut_off() if exchange.cut else [self._farewell()]
+            farewell = self._cut_off if exchange.cut else self._take_leave
+            yield from farewell()
             raise exchange.failure
         try:
             exchange.resume()
@@ -165,7 +172,8 @@ class Visit:
                 yield Pause(self._loop, self._client, self._dialogue, self._limits.open)
         except ProtocolError:
             words = self._dialogue.data_to_send(MOST_LAST_WORDS)
-            yield last_words(self._loop, self._client, words)
+            with suppress(NetworkError):
+                yield last_words(self._loop, self._client, words)
             raise
         except NetworkError:
             cut(self._loop, self._client)
@@ -176,9 +184,12 @@ class Visit:
         with suppress(NetworkError):
             yield self._close(Closing(abrupt=True, patience=GRACE))
 
-    def _farewell(self) -> Session:
+    def _take_leave(self) -> Script:
+        yield self._farewell(self._limits.answer)
+
+    def _farewell(self, patience: float | None) -> Session:
         """Close the client's connection, once it has all that is on its way to it."""
-        return self._close(Closing(drain_until=self._loop.clock() + DRAIN, patience=GRACE))
+        return self._close(Closing(drain_until=self._loop.clock() + DRAIN, patience=patience))
 
     def _close(self, closing: Closing) -> Session:
         session = Session(self._loop, Ends(Given(), Discard()), self._client, Terms())
