@@ -22,14 +22,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from pync.errors import LocalError, PyncError, ResolveError
+from pync.errors import LocalError, NetworkError, PyncError
 from pync.loop import Loop, Task
 from pync.options import Options
 from pync.relayed import PIECE, plain_address
 from pync.stream import EndOfStream, Endpoint
 from pync.transports.inet import InetAddress, look_up
 from pync.transports.udp import Unconnected
-from pync.wire.socks import Request
 from pync.wire.socks5 import Datagram, Place, unwrap, wrap
 
 ANYWHERE = ("0.0.0.0", "::")
@@ -49,7 +48,7 @@ class Lookup(Protocol):
     """A name's being looked up."""
 
     def finish(self) -> list[InetAddress]:
-        """Its addresses, best first.  Raises WouldBlock or ResolveError."""
+        """Its addresses, best first.  Raises WouldBlock or NetworkError."""
 
 
 class Policy(NamedTuple):
@@ -77,7 +76,7 @@ class DatagramRelay:
     """A task: one client's relay, until `control`, which it owns, has ended.
 
     options: for its sockets; the host is our side of `control`.  client: its host, and
-    its port or 0.  ended: called when it is over by itself.
+    its port or 0.  ended: called when it is over, by itself or by close.
     bound: where the client's datagrams are taken.
     Raises LocalError if the sockets cannot be had, and leaves `control` alone then.
     """
@@ -91,6 +90,7 @@ class DatagramRelay:
         policy: Policy,
         ended: Callable[[], None],
     ) -> None:
+        self.over = False
         self._loop = loop
         self._control = control
         self._client_place = client
@@ -104,7 +104,7 @@ class DatagramRelay:
         self._names: Recent[Place, Resolving] = Recent(MOST_NAMES)
         takers: list[Take] = [self._from_client]
         takers += [partial(self._from_target, taker) for taker in outside]
-        self._carriers = [Carrier(taker, self._end) for taker in takers]
+        self._carriers = [Carrier(taker, self.close) for taker in takers]
         for carrier in self._carriers:
             loop.spawn(carrier)
 
@@ -112,16 +112,15 @@ class DatagramRelay:
         try:
             self._control.source.read(PIECE)
         except (EndOfStream, PyncError):
-            self._end()
+            self.close()
             return False
         return True
 
-    def _end(self) -> None:
-        self.close()
-        self._ended()
-
     def close(self) -> None:
         """Let go of it, for both sides.  May be repeated."""
+        if self.over:
+            return
+        self.over = True
         tasks: list[Task] = [self, *self._carriers, *self._names.values()]
         for task in tasks:
             self._loop.cancel(task)
@@ -130,6 +129,7 @@ class DatagramRelay:
             for fd in part.descriptors:
                 self._loop.forget(fd)
             part.close()
+        self._ended()
 
     # From the client.
 
@@ -248,7 +248,7 @@ class Resolving:
     def _finish(self) -> list[InetAddress]:
         try:
             return self._lookup.finish()
-        except ResolveError:
+        except NetworkError:
             return []
 
 
@@ -274,14 +274,14 @@ class Recent(Generic[Key, Value]):
         return list(self._entries.values())
 
 
-def announced(peer: InetAddress, request: Request) -> Place:
+def announced(peer: InetAddress, host: str, port: int) -> Place:
     """What is known of the place from which a client's datagrams will come.
 
     peer: its side of the control connection.  Of another host it may say nothing.
     """
-    said = plain_address(request.host)
+    said = plain_address(host)
     own = said is not None and (said.is_unspecified or said == plain_address(peer.host))
-    return Place(peer.host, request.port if own else 0)
+    return Place(peer.host, port if own else 0)
 
 
 def open_sockets(options: Options) -> list[Unconnected]:

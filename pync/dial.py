@@ -5,16 +5,17 @@ What only some options need is imported where they are looked at, for a fast sta
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pync.environment import Environment
 from pync.errors import ConnectError, OutOfDescriptors
 from pync.loop import Loop
 from pync.options import Options
-from pync.stream import NEVER, Attempt, Endpoint, Listener, Sink, Source, WouldBlock
+from pync.stream import NEVER, Attempt, Endpoint, Listener, Peer, Sink, Source, WouldBlock
 from pync.transports import Transport, standard_streams, transport
 
 if TYPE_CHECKING:
@@ -38,15 +39,21 @@ class Connecting:
     for each address if none accepts, or none in time.
     """
 
-    def __init__(self, options: Options, loop: Loop, say: Callable[[str], None]) -> None:
-        """Look up the addresses, which may take its time and knows no limit."""
+    def __init__(
+        self,
+        options: Options,
+        loop: Loop,
+        say: Callable[[str], None],
+        addresses: Iterable[Peer] | None = None,
+    ) -> None:
+        """addresses: None to look them up, which may take its time and knows no limit."""
         self.endpoint: Endpoint | None = None
         self._loop = loop
         self._say = say
         self._failures: list[str] = []
         self._options = options
         self._via = transport_of(options)
-        self._addresses = deque(self._via.addresses(options))
+        self._addresses = deque(self._via.addresses(options) if addresses is None else addresses)
         self._attempt: Attempt | None = None
         limit = options.connect_limit
         self.deadline = NEVER if limit is None else loop.clock() + limit
@@ -59,7 +66,7 @@ class Connecting:
             self._drop_attempt()
             if self._addresses:
                 return True
-            raise ConnectError("\n".join(self._failures)) from None
+            raise ConnectError("\n".join(self._failures), error.errno) from None
         for failure in self._failures:
             self._say(f"pync: {failure}")
         return False
@@ -74,8 +81,7 @@ class Connecting:
                 blocked.until = min(blocked.until, self.deadline)
                 raise
             self._addresses.clear()
-            target = self._attempt.peer.target
-            raise ConnectError(f"connect to {target} failed: Connection timed out") from None
+            raise timed_out(self._attempt.peer) from None
 
     def again(self, deadline: float) -> None:
         """Be a task once more, for another connection to where this one got."""
@@ -99,6 +105,11 @@ class Connecting:
             self._attempt = None
 
 
+def timed_out(peer: Peer) -> ConnectError:
+    message = f"connect to {peer.target} failed: Connection timed out"
+    return ConnectError(message, errno.ETIMEDOUT)
+
+
 class Accepting:
     """A task that waits for one peer.  endpoint: its connection, once the task is over."""
 
@@ -114,8 +125,20 @@ class Accepting:
         return False
 
 
-def listen(options: Options) -> Listener:
-    return transport_of(options).listen(options)
+def listen(options: Options, complain: Callable[[str], None]) -> Listener:
+    """complain: told of each peer that may not connect."""
+    if not any((options.allow, options.allowfile, options.deny, options.denyfile)):
+        return transport_of(options).listen(options)
+    from pync.access import Doorkeeper, Entries
+    from pync.transports.inet import hosts
+
+    allow = Entries("--allow", options.allow, options.allowfile)
+    deny = Entries("--deny", options.deny, options.denyfile)
+    resolve = functools.partial(hosts, options=options)
+    doorkeeper = Doorkeeper(allow, deny, resolve, complain)
+    listener = transport_of(options).listen(options)
+    listener.admits = doorkeeper.admits
+    return listener
 
 
 def local_source(options: Options, environment: Environment) -> Source:

@@ -41,6 +41,7 @@ class Terms(NamedTuple):
     reply_wait: from the last reply to our end, once stdin has ended.
     idle: from the last movement to a quiet end.  idle_failure: to an error.
     linger: what a silent stdin gets once the peer has ended.
+    passes_failure: the peer is to see a failure as such, also if it has all that there was.
     """
 
     keeps_end_back: bool = False
@@ -52,6 +53,7 @@ class Terms(NamedTuple):
     idle: float | None = None
     idle_failure: float | None = None
     linger: float = 2.0
+    passes_failure: bool = False
 
 
 class Closing:

@@ -10,6 +10,7 @@
     │   ├── ConnectionLost   an open connection broke
     │   ├── ProtocolError    the peer breaks its protocol, or says no in it
     │   │   └── WantsNewConnection  what it asked for can be told on another connection
+    │   ├── Forbidden        the peer wants what it must not have
     │   └── TimedOut         nothing happened for too long
     ├── OutputClosed         the reader of standard output went away
     └── Interrupted          a signal asked us to end
@@ -63,7 +64,14 @@ class ResolveError(NetworkError):
 
 
 class ConnectError(NetworkError):
-    """No address of the host accepted a connection."""
+    """No address of the host accepted a connection.
+
+    errno: the system's number for the reason, of the last address tried.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class ConnectionLost(NetworkError):
@@ -76,6 +84,10 @@ class ProtocolError(NetworkError):
 
 class WantsNewConnection(ProtocolError):
     """This connection is no use any more; another one can go on from what was learnt."""
+
+
+class Forbidden(NetworkError):
+    """A rule of ours keeps the peer from what it wants."""
 
 
 class TimedOut(NetworkError):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pync.errors import NetworkError, OutOfDescriptors, PyncError
+from pync.admission import Admission
+from pync.errors import NetworkError, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.session import Session
@@ -20,7 +21,6 @@ from pync.transports.memory import MemoryPipe
 OUTBOX = 1 << 20  # bytes that may wait for one client
 PIECE = LARGEST  # bytes that go to everybody at once, and fit a datagram
 PATIENCE = 2.0  # seconds that a client may take nothing of a full outbox
-BATCH = 64  # clients admitted before others get their turn
 
 
 class Hub:
@@ -41,30 +41,17 @@ class Hub:
         complain: Callable[[str], None],
     ) -> None:
         self._loop = loop
-        self._listener = listener
+        self._left = Condition()
+        self._admission = Admission(listener, self._admit, complain, self._left)
         self._fan_out = FanOut(loop.clock, self._cut)
         self._output = SharedOutput(local.sink)
         self._open_session = open_session
         self._welcome = welcome
         self._complain = complain
-        self._left = Condition()
-        self._full = False
         loop.spawn(Broadcast(local.source, self._fan_out, loop.clock))
 
     def advance(self) -> bool:
-        for _ in range(BATCH):
-            try:
-                endpoint = self._listener.accept()
-            except OutOfDescriptors as error:
-                self._say_full(error)
-                raise WouldBlock(after=self._listener.RETRY, condition=self._left) from None
-            self._admit(endpoint)
-        return True
-
-    def _say_full(self, error: OutOfDescriptors) -> None:
-        if not self._full:
-            self._full = True
-            self._complain(f"{error}; clients wait until one leaves")
+        return self._admission.advance()
 
     def _admit(self, endpoint: Endpoint) -> None:
         self._welcome(endpoint)

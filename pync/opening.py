@@ -125,9 +125,7 @@ class Opening:
         """Let the peer hear the last words, if there are any."""
         self._until = self._loop.clock() + LAST_WORDS
         if self._layer and (words := self._unsent + self._layer.dialogue.data_to_send(PIECE)):
-            terms = Terms(one_way=True)
-            ends = Ends(Given(words), Discard())
-            self._farewell = Session(self._loop, ends, self.endpoint, terms)
+            self._farewell = last_words(self._loop, self.endpoint, words)
 
     def _give_up(self) -> bool:
         self.close()
@@ -141,6 +139,11 @@ class Opening:
             self._farewell.finish(abrupt=True)
         else:
             cut(self._loop, self.endpoint)
+
+
+def last_words(loop: Loop, endpoint: Endpoint, words: bytes) -> Session:
+    """Says them, gives the peer the time to hear them, and closes the endpoint."""
+    return Session(loop, Ends(Given(words), Discard()), endpoint, Terms(one_way=True))
 
 
 def cut(loop: Loop, endpoint: Endpoint) -> None:
@@ -176,6 +179,8 @@ class OpeningListener(Listener):
     holds nobody up, and one that fails is only told of.
     """
 
+    BATCH = 64  # clients that begin to open before others get their turn
+
     def __init__(
         self,
         loop: Loop,
@@ -194,12 +199,14 @@ class OpeningListener(Listener):
         self._ended = Condition()
 
     def accept(self) -> Endpoint:
-        while not self._open:
+        if self._open:
+            return self._open.popleft()
+        for _ in range(self.BATCH):
             try:
                 self._admit(self._listener.accept())
             except WouldBlock as blocked:
                 raise WouldBlock(blocked.fd, blocked.events, condition=self._ended) from None
-        return self._open.popleft()
+        raise WouldBlock(after=0)
 
     def _admit(self, endpoint: Endpoint) -> None:
         arrival = Arrival(self._open_peer(endpoint), self._end)

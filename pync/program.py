@@ -17,6 +17,7 @@ from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
+    from pync.gateway.server import ProxyServer
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
     from pync.session import Session
@@ -147,6 +148,7 @@ class Program:
             self._loop.spawn(self._interrupts())
 
     def listen(self) -> None:
+        serve = self._serving()
         self._read_layers()
         if self._options.unixsock:
             self._mind_interrupts()  # before there is a path to remove
@@ -156,39 +158,51 @@ class Program:
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")
-            output = self._output()
-            if self._options.keep_open:
-                self._serve(listener, output)
-            else:
-                self._serve_one(listener, output)
+            serve(listener)
         finally:
             listener.close()
 
+    def _serving(self) -> Callable[[Listener], None]:
+        """What is done with clients.  What that needs is read now."""
+        if self._options.proxy_type:
+            from pync.gateway.server import ProxyServer
+
+            server = ProxyServer(self._loop, self._options, self._environment)
+            return functools.partial(self._serve_as_proxy, server)
+        return self._serve if self._options.keep_open else self._serve_one
+
     def _listener(self) -> Listener:
-        listener = dial.listen(self._options)
+        listener = dial.listen(self._options, self._environment.complain)
         if self._layers is None:
             return listener
         from pync.opening import OpeningListener
 
         return OpeningListener(self._loop, listener, self._opening, self._environment.complain)
 
-    def _serve_one(self, listener: Listener, output: Sink) -> None:
+    def _serve_one(self, listener: Listener) -> None:
+        output = self._output()
+        endpoint = self._accept_one(listener)
+        self._welcome(endpoint)
+        if self._options.fd_pass:
+            hand_over(self._environment.stdout, endpoint)
+        else:
+            self._converse(endpoint, output)
+
+    def _accept_one(self, listener: Listener) -> Endpoint:
+        """The first peer; others are not listened to any more."""
         accepting = dial.Accepting(listener)
         self._loop.run(accepting)
         assert accepting.endpoint
         for fd in listener.descriptors:
             self._loop.forget(fd)
         listener.close()
-        self._welcome(accepting.endpoint)
-        if self._options.fd_pass:
-            hand_over(self._environment.stdout, accepting.endpoint)
-        else:
-            self._converse(accepting.endpoint, output)
+        return accepting.endpoint
 
-    def _serve(self, listener: Listener, output: Sink) -> None:
+    def _serve(self, listener: Listener) -> None:
         from pync.hub import Hub
         from pync.transports.descriptors import raise_limit
 
+        output = self._output()
         raise_limit()
         source = dial.local_source(self._options, self._environment)
         hub = Hub(
@@ -204,6 +218,18 @@ class Program:
         except PyncError as error:
             hub.break_off(error)  # so that no client takes this for the end
             raise
+
+    def _serve_as_proxy(self, server: ProxyServer, listener: Listener) -> None:
+        from pync.transports.descriptors import raise_limit
+
+        try:
+            if self._options.keep_open:
+                raise_limit()
+                self._loop.run(server.admission(listener))
+            else:
+                self._loop.run(server.visit(self._accept_one(listener)))
+        finally:
+            server.close()
 
     def _converse(self, remote: Endpoint, output: Sink) -> None:
         """One session, with standard input and output."""

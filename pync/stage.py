@@ -25,12 +25,11 @@ PIECE = 112 * 1024
 
 
 class Dialogue(Protocol):
-    """What two programs say to each other before the user's bytes pass.
+    """What two programs say to each other before the user's bytes pass."""
 
-    established: whether that is over.
-    """
-
-    established: bool
+    @property
+    def established(self) -> bool:
+        """Whether that is over."""
 
     def receive(self, data: bytes | memoryview) -> None:
         """These bytes came from the peer.  Raises ProtocolError if they make no sense."""

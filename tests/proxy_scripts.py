@@ -107,8 +107,8 @@ def hear(connection: Connection, size: int) -> bytes:
 
 
 @contextmanager
-def proxy_port(host: str = HERE) -> Iterator[socket.socket]:
-    """A socket that listens where a proxy would."""
+def listening(host: str = HERE) -> Iterator[socket.socket]:
+    """A socket that listens, as a proxy or a target."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listener:
         listener.settimeout(PATIENCE)
@@ -132,7 +132,7 @@ def through(
     kind: str, host: str, *options: str, **how: Any
 ) -> Iterator[tuple[Program, socket.socket]]:
     """pync on its way to `host` through a proxy of that kind, and the proxy's side of it."""
-    with proxy_port() as listener:
+    with listening() as listener:
         proxy = f"{kind}://{HERE}:{port_of(listener)}"
         with (
             start("-x", proxy, *options, host, f"{PORT}", **how) as pync,

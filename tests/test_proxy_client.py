@@ -32,9 +32,9 @@ from proxy_scripts import (
     asking,
     connect_request,
     hear,
+    listening,
     play,
     port_of,
-    proxy_port,
     socks4_request,
     socks5_request,
     through,
@@ -63,7 +63,7 @@ def test_bytes_pass_both_ways(kind: str, host: str, glued: bytes) -> None:
 @needs_ipv6
 def test_a_proxy_may_have_an_ipv6_address() -> None:
     with (
-        proxy_port("::1") as listener,
+        listening("::1") as listener,
         start("-dx", f"[::1]:{port_of(listener)}", NAME, f"{PORT}") as pync,
         accepted(listener) as proxy,
     ):
@@ -85,7 +85,7 @@ def test_a_proxy_may_have_an_ipv6_address() -> None:
 )
 def test_what_no_url_says_the_options_say(options: str, kind: str) -> None:
     with (
-        proxy_port() as listener,
+        listening() as listener,
         start("-d", *options.split(), f"{HERE}:{port_of(listener)}", NAME, f"{PORT}") as pync,
         accepted(listener) as proxy,
     ):
@@ -97,7 +97,7 @@ def test_what_no_url_says_the_options_say(options: str, kind: str) -> None:
 @each_kind
 def test_the_name_of_a_service_is_told_as_its_number(kind: str, host: str) -> None:
     with (
-        proxy_port() as listener,
+        listening() as listener,
         start("-zx", f"{kind}://{HERE}:{port_of(listener)}", host, "https") as pync,
         accepted(listener) as proxy,
     ):
@@ -145,7 +145,7 @@ def test_ssh_gets_the_connection_and_all_that_the_target_said(kind: str, host: s
 def test_a_chain_leads_from_one_to_the_next(first: str, second: str) -> None:
     target = ROUTES[second]
     with (
-        proxy_port() as listener,
+        listening() as listener,
         start(
             "-vx", f"{first}://{HERE}:{port_of(listener)}", "-x", f"{second}://{NAME}:1111",
             target, f"{PORT}", stdin=b"hello",
@@ -212,7 +212,7 @@ def test_an_https_proxy_is_spoken_to_in_tls(authority: Authority) -> None:
     """Whatever is said of the target's certificate."""
     trusting = {"SSL_CERT_FILE": f"{authority.root}"}
     with (
-        proxy_port() as listener,
+        listening() as listener,
         start(
             "--proxy", f"https://localhost:{port_of(listener)}", NAME, f"{PORT}",
             stdin=b"hello", env=trusting,
@@ -229,13 +229,20 @@ def test_an_https_proxy_is_spoken_to_in_tls(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--ssl-insecure",)], ids=["", "--ssl-insecure"])
-@pytest.mark.parametrize("leaf", ["wrong-name", "self-signed"])
+@pytest.mark.parametrize(
+    ("leaf", "why"),
+    [
+        ("wrong-name", "name mismatch: certificate is for other.example"),
+        ("self-signed", "self-signed certificate; SSL_CERT_FILE can name its authority"),
+        ("wrong-ca", "CN=stranger is not trusted; SSL_CERT_FILE can name its authority"),
+    ],
+)
 def test_an_https_proxy_that_cannot_be_trusted_is_asked_nothing(
-    authority: Authority, leaf: str, options: tuple[str, ...]
+    authority: Authority, leaf: str, why: str, options: tuple[str, ...]
 ) -> None:
     trusting = {"SSL_CERT_FILE": f"{authority.root}"}
     with (
-        proxy_port() as listener,
+        listening() as listener,
         start(
             *options, "--proxy", f"https://localhost:{port_of(listener)}",
             "--proxy-auth", f"{USER}:{PASSWORD}", NAME, f"{PORT}", env=trusting,
@@ -249,6 +256,7 @@ def test_an_https_proxy_that_cannot_be_trusted_is_asked_nothing(
     assert result.status == 1
     (line,) = complaints(result)
     assert line.startswith(f"pync: TLS with localhost ({HERE}) port ")
+    assert line.endswith(why)
 
 
 # --- who we are ---
@@ -288,7 +296,7 @@ WAYS_TO_SAY = {
 def test_a_proxy_that_asks_is_told_who_we_are(
     kind: str, url: str, options: tuple[str, ...], env: dict[str, str]
 ) -> None:
-    with proxy_port() as listener:
+    with listening() as listener:
         proxy = url.format(kind=kind, place=f"{HERE}:{port_of(listener)}")
         with (
             start("-dx", proxy, "-vv", *options, NAME, f"{PORT}", env=env) as pync,
@@ -303,7 +311,7 @@ def test_a_proxy_that_asks_is_told_who_we_are(
 
 def test_each_of_a_chain_that_asks_is_told() -> None:
     with (
-        proxy_port() as listener,
+        listening() as listener,
         start(
             "-dx", f"socks5://{HERE}:{port_of(listener)}", "-x", f"http://eve:evil@{NAME}:{PORT}",
             "-x", f"http://{NAME}:{PORT}", "--proxy-auth", f"{USER}:{PASSWORD}", NAME, f"{PORT}",
@@ -322,7 +330,7 @@ def test_each_of_a_chain_that_asks_is_told() -> None:
 
 
 def test_the_password_is_asked_for_once_at_the_terminal() -> None:
-    with proxy_port() as listener:
+    with listening() as listener:
         proxy = f"http://{HERE}:{port_of(listener)}"
         command = [*PYNC[1:], "-dx", proxy, "-x", proxy, "-P", USER, NAME, f"{PORT}"]
         env = {name: value for name, value in os.environ.items() if name != "PYNC_PROXY_PASSWORD"}
@@ -353,7 +361,7 @@ def test_a_user_without_a_password_is_no_use() -> None:
 def test_a_proxy_that_closes_after_asking_is_asked_again(said: bytes) -> None:
     """On a connection that begins with the answer."""
     options = ("-dv", "--proxy-auth", f"{USER}:{PASSWORD}")
-    with proxy_port() as listener:
+    with listening() as listener:
         proxy = f"{HERE}:{port_of(listener)}"
         with start(*options, "--proxy", proxy, NAME, f"{PORT}") as pync:
             with accepted(listener) as first:
@@ -368,7 +376,7 @@ def test_a_proxy_that_closes_after_asking_is_asked_again(said: bytes) -> None:
 
 def test_a_proxy_is_asked_again_once() -> None:
     options = ("-d", "--proxy-auth", f"{USER}:{PASSWORD}")
-    with proxy_port() as listener:
+    with listening() as listener:
         proxy = f"{HERE}:{port_of(listener)}"
         with start(*options, "--proxy", proxy, NAME, f"{PORT}") as pync:
             for fields in ((), (AUTHORIZED,)):
@@ -380,7 +388,7 @@ def test_a_proxy_is_asked_again_once() -> None:
 
 def test_both_of_a_chain_may_ask_on_a_connection_that_they_close() -> None:
     """Three connections, and what the first one of the chain asked for is not forgotten."""
-    with proxy_port() as listener:
+    with listening() as listener:
         chain = ("--proxy", f"{HERE}:{port_of(listener)}", "--proxy", f"{NAME}:{PORT}")
         first = connect_request(NAME, PORT)
         proven = connect_request(NAME, PORT, AUTHORIZED)
@@ -441,7 +449,7 @@ def test_a_name_is_looked_up_where_that_is_wanted(
 ) -> None:
     family = "::1" if "-6" in options else HERE
     with (
-        proxy_port(family) as listener,
+        listening(family) as listener,
         start(
             "-zv", *options.split(), "-x", f"{kind}://[{family}]:{port_of(listener)}".replace(
                 f"[{HERE}]", HERE
@@ -472,7 +480,7 @@ def test_what_cannot_be_asked_for_is_told_before_anything_is_opened(
     options: str, host: str, status: int, told: str
 ) -> None:
     with (
-        proxy_port() as listener,
+        listening() as listener,
         start(
             "-x",
             f"{HERE}:{port_of(listener)}",
@@ -495,7 +503,7 @@ def test_what_cannot_be_asked_for_is_told_before_anything_is_opened(
 
 
 def test_the_environment_names_a_proxy_where_it_is_asked() -> None:
-    with proxy_port() as listener:
+    with listening() as listener:
         env = {"ALL_PROXY": f"socks5h://{HERE}:{port_of(listener)}", "no_proxy": "other.example"}
         with (
             start("--proxy", "env", "-d", NAME, f"{PORT}", env=env) as pync,
@@ -512,7 +520,7 @@ def test_the_environment_names_a_proxy_where_it_is_asked() -> None:
     ids=["nobody asks", "an exception"],
 )
 def test_the_environment_is_not_minded_otherwise(options: str, env: dict[str, str]) -> None:
-    with proxy_port() as listener:
+    with listening() as listener:
         port = port_of(listener)
         given = {name: text.format(proxy=f"http://{HERE}:1") for name, text in env.items()}
         with (
@@ -641,7 +649,7 @@ def test_a_proxy_that_never_stops_talking_is_given_up(scene: Scene, words: bytes
 
 
 def test_a_second_connection_gets_what_time_the_first_one_left() -> None:
-    with proxy_port() as listener:
+    with listening() as listener:
         name = f"{HERE}:{port_of(listener)}"
         options = ("-w", "0.5", "--proxy-auth", f"{USER}:{PASSWORD}", "--proxy", name)
         with start(*options, NAME, f"{PORT}", stdin=PIPE) as pync:

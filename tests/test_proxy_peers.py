@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness import PYNC, Program
-from plain_peer import HERE, complaints, start
+from plain_peer import HERE, complaints, drain, start
 from proxy_clients import git, make_repository, sshd
+from proxy_scripts import accepted, listening
 from proxy_servers import GUARDED, PASSWORD, PROXIES, USER, serving
 from web_servers import LARGE, ROMEO, http_server, make_pages
 
@@ -76,6 +78,18 @@ def test_from_one_to_the_next(last: tuple[str, str], tmp_path: Path, web_port: s
             status, out, err = pync.finish()
     assert (status, err) == (0, "")
     assert out.endswith(ROMEO.encode())
+
+
+@pytest.mark.parametrize("protocol", PROXIES["dante"].speaks)
+def test_each_sides_end_passes_where_the_proxy_passes_it_on(protocol: str, tmp_path: Path) -> None:
+    with serving("dante", tmp_path) as port, listening() as target:
+        proxy = f"{protocol}://{HERE}:{port}"
+        where = (HERE, f"{target.getsockname()[1]}")
+        with start("-x", proxy, *where, stdin=LARGE) as pync, accepted(target) as peer:
+            assert drain(peer) == LARGE
+            peer.sendall(b"answer")
+            peer.shutdown(socket.SHUT_WR)
+            assert pync.finish() == (0, b"answer", "")
 
 
 # For ssh.

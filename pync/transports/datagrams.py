@@ -170,9 +170,7 @@ def whole(count: int, buffer: memoryview) -> int:
     return count
 
 
-def receive(
-    sock: socket.socket, buffer: memoryview = ROOM, flags: int = 0
-) -> tuple[int, Address]:
+def receive(sock: socket.socket, buffer: memoryview = ROOM, flags: int = 0) -> tuple[int, Address]:
     """The size of a datagram, which is now in `buffer`, and who sent it.
 
     What a peer's machine refused does not end a listener.

@@ -7,10 +7,10 @@ import os
 import socket
 from typing import NamedTuple
 
-from pync.errors import ConnectError, LocalError, ResolveError, UsageError
+from pync.errors import LocalError, ResolveError, UsageError
 from pync.options import Options
 from pync.transports.settings import set_socket_options
-from pync.transports.sockets import Address, closed_on_error, reason
+from pync.transports.sockets import Address, closed_on_error, connect_error, reason
 
 # For machines without /etc/services, such as small containers.
 WELL_KNOWN = {
@@ -106,7 +106,7 @@ def look_up(host: str | None, port: int, protocol: str, options: Options) -> lis
     family = family_wanted(options)
     try:
         found = socket.getaddrinfo(as_bytes(host), port, family, KINDS[protocol], flags=flags)
-    except socket.gaierror as error:
+    except OSError as error:  # a gaierror, unless the system itself has failed
         if options.nodns and error.errno == socket.EAI_NONAME:
             raise UsageError(f"{host!r} is a name, and --nodns forbids to look it up") from None
         raise ResolveError(f"cannot resolve {host}: {error.strerror}") from None
@@ -145,6 +145,12 @@ def local_addresses(
         raise LocalError(str(error)) from None
 
 
+def hosts(name: str, options: Options) -> list[str]:
+    """The numbers of a name, of both families.  Raises LocalError or UsageError."""
+    both = options._replace(ipv4=False, ipv6=False)
+    return [address.host for address in local_addresses(name, 0, "tcp", both)]
+
+
 def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
     """A socket to reach `address` with, as options want it.
 
@@ -155,7 +161,7 @@ def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
     except OSError as error:
         if error.errno != errno.EAFNOSUPPORT:
             raise LocalError(f"cannot open a socket: {reason(error)}") from None
-        raise ConnectError(f"connect to {address.target} failed: {reason(error)}") from None
+        raise connect_error(address, error) from None
     with closed_on_error(sock):
         set_socket_options(sock, options)
         bind_source(sock, address, options)

@@ -67,6 +67,11 @@ def lost(peer: Peer, error: OSError) -> ConnectionLost:
     return ConnectionLost(f"connection with {peer} lost: {reason(error)}")
 
 
+def connect_error(peer: Peer, error: OSError) -> ConnectError:
+    message = f"connect to {peer.target} failed: {reason(error)}"
+    return ConnectError(message, error.errno)
+
+
 class SocketSource(Source):
     """The receiving half of a stream socket."""
 
@@ -198,7 +203,7 @@ class SocketAttempt(Attempt):
             self._complete() if self._begun else self._begin()
             return self._endpoint(self._sock)
         except OSError as error:
-            raise ConnectError(f"connect to {self.peer.target} failed: {reason(error)}") from None
+            raise connect_error(self.peer, error) from None
 
     def _begin(self) -> None:
         try:
@@ -240,6 +245,7 @@ class BoundListener(Listener):
         sock.setblocking(False)
         self.places = places
         self.descriptors = (sock.fileno(),)
+        self.admits = lambda _: True
         self._sock = sock
         self._clean_up = clean_up
 
@@ -262,6 +268,14 @@ class SocketListener(BoundListener):
         self._endpoint = endpoint
 
     def accept(self) -> Endpoint:
+        for _ in range(self.TURNED_AWAY):
+            endpoint = self._next()
+            if self.admits(endpoint.peer):
+                return endpoint
+            endpoint.abort()
+        raise WouldBlock(self._sock.fileno(), READ)
+
+    def _next(self) -> Endpoint:
         while True:
             try:
                 connection, address = self._sock.accept()

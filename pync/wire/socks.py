@@ -36,6 +36,11 @@ class Request(NamedTuple):
     port: int
     user: str
 
+    @property
+    def datagrams(self) -> bool:
+        """Whether it is for a relay of datagrams."""
+        return self.command == Command.UDP_ASSOCIATE
+
 
 class SocksClient(Questions):
     """A dialogue with the proxy that messages call `peer`, which is to do what is `wanted`."""
@@ -56,6 +61,8 @@ class SocksServer(Conversation):
     called.  refused: whether it was, or the client was turned away before.  The
     refusal is still to be sent then, and the dialogue is never established.
     """
+
+    over = False  # it wants one thing, and only then is there a tunnel
 
     def __init__(self, protocol: str, peer: str, script: Reading[None]) -> None:
         self.request: Request | None = None

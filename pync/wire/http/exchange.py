@@ -29,22 +29,28 @@ class Exchange:
     over: whether the response is ready for the client, to its last byte.  Both ways out
     end then, and both ways in take whatever comes.
 
-    What raises ProtocolError, making an Exchange included, has told the client so, unless
-    the response had begun: then the client's connection is to be cut, not ended, as that
-    may be how the response was to end.
+    failure: what has been raised, if anything has, making an Exchange included; it is over
+    then.  The client is told so, unless the response had begun.  cut: in that case its
+    connection is to be cut, not ended, as that may be how the response was to end.
+
+    resume: to be called when it is over, and the origin out of the way.
     """
 
     established = True
     notes = ()
 
-    def __init__(self, client: Side, name: str, request: Request) -> None:
+    def __init__(
+        self, client: Side, name: str, request: Request, resume: Callable[[], None]
+    ) -> None:
+        self.resume = resume
         self.over = self.send_over = self.receive_over = False
         self._client = client
         self._origin = Side(h11.CLIENT)
         self._client_name = name
         self._origin_name = f"{request.host} port {request.port}"
         self._asked = False  # whether the request has gone, to its last byte
-        self._failure: ProtocolError | None = None
+        self.failure: ProtocolError | None = None
+        self.cut = False
         self._method = request.method.encode()
         self._request_steps: Steps = {
             h11.Data: self._origin.say,
@@ -109,17 +115,22 @@ class Exchange:
         self._pass_on(self._origin, self._response_steps, 502, self._origin_name)
 
     def _pass_on(self, side: Side, steps: Steps, status: int, name: str) -> None:
-        if self._failure:
-            raise self._failure
+        if self.failure:
+            raise self.failure
         try:
             for event in side.events():
                 steps[type(event)](event)
                 if isinstance(event, h11.EndOfMessage):
                     break  # the rest is not of this exchange
         except h11.RemoteProtocolError:
-            self._client.refuse(status, self._method)
-            self._failure = ProtocolError(f"{name} {side.complaint}")
-            raise self._failure from None
+            raise self.fail(status, f"{name} {side.complaint}") from None
+
+    def fail(self, status: int, why: str) -> ProtocolError:
+        """No more will come of it: the client is told so, as far as that can be told."""
+        self.cut = not self._client.refuse(status, self._method)
+        self.failure = ProtocolError(why)
+        self.over = self.send_over = self.receive_over = True
+        return self.failure
 
     def _end_request(self, _event: h11.EndOfMessage) -> None:
         self._origin.say(h11.EndOfMessage())

@@ -2,15 +2,14 @@
 
 How a task leads it.  It reads from the client, and sends what there is to send, until
 `request` is there, and reads no more while it is.  Then it connects to the request's
-host and port, or finds that it cannot or must not, and calls one of these:
+host and port, or finds that it cannot or must not, and calls `grant` or `refuse`.
 
-    refuse   the answer is no
-    grant    for CONNECT.  When data_to_send is empty, bytes pass between the two
-             connections as they are; `surplus` is the first of those from the client.
-    pass_on  for the others.  The Exchange goes into a Stage, with the client's flows at its
-             wire face and the origin's at the plain one.  The flow to the client does not
-             pass its end on; when it is over, the one from the client is stopped, the
-             origin closed, `resume` called, and all begins anew.
+For CONNECT there is a tunnel then: when data_to_send is empty, bytes pass between the two
+connections as they are; `surplus` is the first of those from the client.  For anything
+else there is an Exchange.  It goes into a Stage, with the client's flows at its wire face
+and the origin's at the plain one.  The flow to the client does not pass its end on; when
+it is over, the one from the client is stopped, the origin closed, `resume` called, and all
+begins anew.
 
 Once `over`, or after a ProtocolError from any of this, what there is to send is sent, and
 the connection closed.
@@ -82,18 +81,20 @@ class HttpProxy:
         self._client.refuse(status, method)
         self.over = True
 
-    def grant(self) -> None:
-        """The tunnel stands."""
+    def grant(self, _bound_host: str = "", _bound_port: int = 0) -> Exchange | None:
+        """The connection to what is wanted stands.  None: a tunnel.  Raises as receive does."""
+        assert self.request
+        if self.request.head:
+            return Exchange(self._client, self._name, self.request, self.resume)
+        self._open_tunnel()
+        return None
+
+    def _open_tunnel(self) -> None:
         for _ in self._client.events():
             pass  # the end of the request
         self._client.say(h11.Response(status_code=200, reason="Connection established", headers=[]))
         self.surplus = self._client.rest()
         self.established = True
-
-    def pass_on(self) -> Exchange:
-        """The connection to the origin stands.  Raises as receive does."""
-        assert self.request
-        return Exchange(self._client, self._name, self.request)
 
     def resume(self) -> None:
         """The exchange is over, and its origin out of the way.  Raises as receive does."""

@@ -55,10 +55,10 @@ class Side:
         for event in events:
             self._to_send += self.http.send(event) or b""
 
-    def refuse(self, status: int, method: bytes, why: str = "") -> None:
-        """Answer so, as a server that closes the connection then; unless an answer has begun."""
+    def refuse(self, status: int, method: bytes, why: str = "") -> bool:
+        """Answer so, as a server that closes the connection then; False if an answer has begun."""
         if self.http.our_state not in UNANSWERED:
-            return
+            return False
         phrase = HTTPStatus(status).phrase
         body = f"{why or phrase}\n".encode() if method != b"HEAD" else b""
         fields = [(b"Connection", b"close"), (b"Content-Length", b"%d" % len(body))]
@@ -68,6 +68,7 @@ class Side:
             fields.append((b"Proxy-Authenticate", DEMAND))
         response = h11.Response(status_code=status, reason=phrase, headers=fields)
         self.say(response, h11.Data(data=body), h11.EndOfMessage())
+        return True
 
     def data_to_send(self, limit: int) -> bytes:
         return take(self._to_send, limit)

@@ -1,0 +1,111 @@
+"""HTTP exchanges on their way through a proxy, and what is between two of them."""
+
+from __future__ import annotations
+
+from pync.errors import PyncError, TimedOut
+from pync.flow import Flow
+from pync.loop import Loop
+from pync.stage import Dialogue, Stage
+from pync.stream import EndOfStream, Endpoint, Sink, Source, WouldBlock
+from pync.wire.http.exchange import Exchange
+
+BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
+PIECE = 64 * 1024  # bytes of a next request that are read at a time
+
+
+class Passage:
+    """A task: leads `exchange` between `client` and `origin`, which it closes.
+
+    limit: seconds without progress until the origin is given up.  It is over when the
+    client has the response, or what is told in its place; exchange.failure says which.
+    advance raises NetworkError if the client is lost.
+    """
+
+    def __init__(
+        self, loop: Loop, client: Endpoint, origin: Endpoint, exchange: Exchange, limit: float
+    ) -> None:
+        stage = Stage(exchange)
+        self._loop = loop
+        self._changed = stage.changed
+        self._client = client
+        self._origin = origin
+        self._exchange = exchange
+        self._limit = limit
+        self._since = loop.clock()
+        self._asking = self._flow(client.source, stage.wire.sink)
+        self._answering = self._flow(stage.wire.source, client.sink, ends=False)
+        self._answer = self._flow(origin.source, stage.plain.sink)
+        self._flows = (
+            self._asking,
+            self._answering,
+            self._answer,
+            self._flow(stage.plain.source, origin.sink),  # which the origin may refuse, and answer
+        )
+
+    def _flow(self, source: Source, sink: Sink, *, ends: bool = True) -> Flow:
+        end = sink.end if ends else lambda: None
+        flow = Flow(source, sink, self._loop.clock, self._changed, end)
+        self._loop.spawn(flow)
+        return flow
+
+    def advance(self) -> bool:
+        if self._answering.error or not (self._asking.error is None or self._exchange.over):
+            self._give_up(self._answering.error or self._asking.error)
+        due = max(self._since, *(flow.moved_at for flow in self._flows)) + self._limit
+        if self._exchange.over:
+            self._stop_asking()
+            if self._answering.over and self._asking.over:
+                self._close()
+                return False
+            if due <= self._loop.clock():
+                self._give_up(TimedOut(f"client {self._client.peer} takes nothing"))
+        elif self._answer.error:
+            self._fail(BAD_GATEWAY, str(self._answer.error))
+        elif due <= self._loop.clock():
+            self._fail(GATEWAY_TIMEOUT, f"{self._origin.peer} does not answer")
+        raise WouldBlock(until=due, condition=self._changed)
+
+    def _stop_asking(self) -> None:
+        """What has been read of the next request is kept; no more is."""
+        self._asking.stop()
+        self._loop.wake(self._asking)
+
+    def _fail(self, status: int, why: str) -> None:
+        self._since = self._loop.clock()
+        self._exchange.fail(status, why)
+        self._changed.notify()
+
+    def _give_up(self, error: PyncError | None) -> None:
+        assert error
+        self._close()
+        raise error
+
+    def _close(self) -> None:
+        for flow in self._flows:
+            self._loop.cancel(flow)
+            flow.close()
+        for fd in self._origin.descriptors:
+            self._loop.forget(fd)
+        self._origin.close()
+
+
+class Pause:
+    """A task: from one exchange to what the client says next; silence is its end."""
+
+    def __init__(self, loop: Loop, client: Endpoint, dialogue: Dialogue, limit: float) -> None:
+        self._clock = loop.clock
+        self._client = client
+        self._dialogue = dialogue
+        self._until = loop.clock() + limit
+
+    def advance(self) -> bool:
+        try:
+            self._dialogue.receive(self._client.source.read(PIECE))
+        except EndOfStream:
+            self._dialogue.receive_end()
+        except WouldBlock as blocked:
+            if self._clock() < self._until:
+                blocked.until = min(blocked.until, self._until)
+                raise
+            self._dialogue.receive_end()
+        return False

@@ -1,0 +1,129 @@
+"""What a client wants of us as a proxy, and its target's being reached.
+
+While that takes its time nothing is said to the client, and nothing it says is
+read: so the rest waits where the fast path, or the next request, finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from pync.errors import NetworkError, PyncError
+from pync.gateway.reaching import Way
+from pync.loop import Loop
+from pync.stage import Dialogue
+from pync.stream import WouldBlock
+from pync.wire.http.exchange import Exchange
+
+
+class Wish(Protocol):
+    """A client's request.  datagrams: for a relay of them; host and port are where from, then."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def datagrams(self) -> bool: ...
+
+
+class ProxyDialogue(Dialogue, Protocol):
+    """The dialogue with a client.
+
+    request: what it wants, once that is known; then one of the others is called.
+    over: whether it wants nothing (more).  surplus: what came behind the request.
+    """
+
+    @property
+    def over(self) -> bool: ...
+
+    @property
+    def request(self) -> Wish | None: ...
+
+    @property
+    def surplus(self) -> bytes: ...
+
+    def grant(self, bound_host: str, bound_port: int, /) -> Exchange | None:
+        """The way is found.  What stands between the two; None for a tunnel."""
+
+    def refuse(self, code: int, /) -> None:
+        """There is no way to the target, or there must not be."""
+
+
+class Codes(NamedTuple):
+    """What a protocol calls failures: by the system's number, or by the class of the error."""
+
+    known: Mapping[object, int]
+    otherwise: int
+
+    def of(self, error: PyncError) -> int:
+        number = getattr(error, "errno", None)
+        return self.known.get(number, self.known.get(type(error), self.otherwise))
+
+
+class Reception:
+    """A dialogue (see stage.Dialogue) at the end of which there is a way to what is wanted.
+
+    way: None if nothing is wanted.  exchange: what stands between the client and the
+    target; None for a tunnel.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        client: str,
+        dialogue: ProxyDialogue,
+        codes: Codes,
+        find_way: Callable[[Wish], Way],
+    ) -> None:
+        self.way: Way | None = None
+        self.exchange: Exchange | None = None
+        self._loop = loop
+        self._client = client
+        self._dialogue = dialogue
+        self._codes = codes
+        self._find_way = find_way
+        self._finding: Way | None = None
+        self._consider()
+
+    @property
+    def established(self) -> bool:
+        return self._dialogue.over or self.way is not None
+
+    def receive(self, data: bytes | memoryview) -> None:
+        self._dialogue.receive(data)
+        self._consider()
+
+    def receive_end(self) -> None:
+        self._dialogue.receive_end()
+        self._consider()
+
+    def _consider(self) -> None:
+        if self._dialogue.request and not self._finding:
+            self._finding = self._find_way(self._dialogue.request)
+            self._loop.spawn(self._finding)
+
+    def data_to_send(self, limit: int) -> bytes:
+        """Raises WouldBlock while a way is looked for, and NetworkError if there is none."""
+        words = self._dialogue.data_to_send(limit)
+        if words or not self._finding:
+            return words
+        if not self._finding.over:
+            raise WouldBlock(condition=self._finding.changed)
+        way, self._finding = self._finding, None
+        if way.error:
+            self._dialogue.refuse(self._codes.of(way.error))
+            why = str(way.error).replace("\n", "; ")
+            raise NetworkError(f"client {self._client}: {why}")
+        self.way = way
+        self.exchange = self._dialogue.grant(*way.bound)
+        return self._dialogue.data_to_send(limit)
+
+    def close(self) -> None:
+        """Give it up."""
+        for way in (self._finding, self.way):
+            if way:
+                way.close()

@@ -1,0 +1,168 @@
+"""From options to a proxy server."""
+
+from __future__ import annotations
+
+import errno
+import hmac
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from pync.access import TargetRule, TargetRules, read_target
+from pync.admission import Admission
+from pync.environment import Environment
+from pync.errors import Forbidden, NetworkError, ResolveError, UsageError
+from pync.gateway.reception import Codes, ProxyDialogue
+from pync.gateway.routes import Routes
+from pync.gateway.visit import ANSWER_LIMIT, Limits, Service, Visit
+from pync.loop import Loop
+from pync.opening import PATIENCE
+from pync.options import Options
+from pync.proxies import password
+from pync.stream import Condition, Endpoint, Listener
+from pync.values import Login
+
+Check = Callable[[str, str], bool]  # whether that user has that password
+
+
+class Kind(NamedTuple):
+    """What can be served.  asks: whether clients can be asked for a password."""
+
+    name: str
+    dialogue: Callable[..., ProxyDialogue]  # (client, check)
+    codes: Codes
+    asks: bool = True
+
+
+def socks4(client: str, check: Check | None) -> ProxyDialogue:  # noqa: ARG001
+    from pync.wire.socks4 import Socks4Server
+
+    return Socks4Server(client)
+
+
+def socks5(client: str, check: Check | None) -> ProxyDialogue:
+    from pync.wire.socks5 import Socks5Server
+
+    return Socks5Server(client, check)
+
+
+def http(client: str, check: Check | None) -> ProxyDialogue:
+    from pync.wire.http.proxy import HttpProxy
+
+    return HttpProxy(client, check)
+
+
+# The codes are those of wire.socks4.REFUSALS, of wire.socks5.Reply, and of RFC 9110 section 15.
+SOCKS4 = Kind("SOCKS4", socks4, Codes({}, 91), asks=False)
+SOCKS5_CODES = {
+    Forbidden: 2,
+    errno.ENETUNREACH: 3,
+    errno.EHOSTUNREACH: 4,
+    ResolveError: 4,
+    errno.ECONNREFUSED: 5,
+    errno.ETIMEDOUT: 6,
+}
+KINDS: Mapping[str, Kind] = {
+    "http": Kind("HTTP", http, Codes({Forbidden: 403, errno.ETIMEDOUT: 504}, 502)),
+    "socks4": SOCKS4,
+    "socks4a": SOCKS4,
+    "socks5": Kind("SOCKS5", socks5, Codes(SOCKS5_CODES, 1)),
+}
+
+
+class ProxyServer:
+    """Serves clients as a proxy, any number of them."""
+
+    def __init__(self, loop: Loop, options: Options, environment: Environment) -> None:
+        """Raises UsageError for what cannot be served."""
+        self._loop = loop
+        self._options = options
+        self._environment = environment
+        self._service = service(options, environment)
+        self._limits = limits(options)
+        self._routes = Routes(loop, options, rules(options), self._limits.open, self._say)
+        self._visits: set[Visit] = set()
+        self._left = Condition()
+
+    def admission(self, listener: Listener) -> Admission:
+        """A task: serves all that come, for ever."""
+        return Admission(listener, self._admit, self._environment.complain, self._left)
+
+    def _admit(self, client: Endpoint) -> None:
+        self._loop.spawn(self.visit(client))
+
+    def visit(self, client: Endpoint) -> Visit:
+        """A task: serves this one.  Without --keep-open it raises what ends it."""
+        self._say(f"Connection received on {client.peer.came_from(numeric=True)}")
+        find_way = self._routes.find
+        visit = Visit(self._loop, client, self._service, find_way, self._limits, self._part)
+        self._visits.add(visit)
+        return visit
+
+    def _part(self, visit: Visit, error: NetworkError | None) -> None:
+        self._visits.discard(visit)
+        self._left.notify()
+        if error and not self._options.keep_open:
+            raise error
+        if error:
+            self._environment.complain(str(error))
+
+    def _say(self, line: str) -> None:
+        if self._options.verbose:
+            self._environment.say(line)
+
+    def close(self) -> None:
+        """End all visits at once."""
+        for visit in self._visits:
+            visit.break_off()
+        self._routes.close()
+
+
+def rules(options: Options) -> TargetRules:
+    return TargetRules([read_rule(text) for text in options.proxy_allow])
+
+
+def read_rule(text: str) -> TargetRule:
+    try:
+        return read_target(text)
+    except ValueError as error:
+        raise UsageError(f"--proxy-allow: {text!r} is {error}") from None
+
+
+def service(options: Options, environment: Environment) -> Service:
+    kind = KINDS.get(options.proxy_type or "")
+    if not kind:
+        raise UsageError(f"--proxy-type: pync serves {', '.join(KINDS)}; --ssl puts TLS in front")
+    who = login(options, environment)
+    if who and not kind.asks:
+        raise UsageError(f"--proxy-type: {kind.name} has no passwords; SOCKS5 and HTTP have")
+    check = partial(is_login, who) if who else None
+    return Service(kind.name, partial(kind.dialogue, check=check), kind.codes)
+
+
+def login(options: Options, environment: Environment) -> Login | None:
+    """Whom clients have to be."""
+    who = options.proxy_auth or (Login(options.proxy_user, None) if options.proxy_user else None)
+    return who._replace(password=password(environment)) if who and who.password is None else who
+
+
+def is_login(who: Login, user: str, password: str) -> bool:
+    """Whether these are they, which takes the same time whatever they have in common."""
+    return all(map(same, (user, password), (who.user, who.password or "")))
+
+
+def same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(encoded(given), encoded(wanted))
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def limits(options: Options) -> Limits:
+    return Limits(
+        open=options.connect_limit or PATIENCE,
+        answer=options.idle_timeout or options.timeout or ANSWER_LIMIT,
+        idle=options.timeout,
+        idle_failure=options.idle_timeout,
+    )

@@ -1,0 +1,186 @@
+"""One client of ours as a proxy, from its first word to its last byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from typing import NamedTuple
+
+from pync.endings import DRAIN, GRACE, Closing, Terms
+from pync.errors import NetworkError, ProtocolError
+from pync.gateway.passage import Passage, Pause
+from pync.gateway.reaching import Association, Way
+from pync.gateway.reception import Codes, ProxyDialogue, Reception, Wish
+from pync.loop import Loop, Task
+from pync.opening import PATIENCE, Layer, Opening, cut, last_words
+from pync.session import Session
+from pync.stream import NEVER, Endpoint, Ends
+from pync.taps import Unread
+from pync.transports.memory import Discard, Given
+from pync.wire.http.exchange import Exchange
+
+MOST_LAST_WORDS = 64 * 1024  # bytes
+ANSWER_LIMIT = 60.0  # seconds that an origin may be silent, if no option says otherwise
+
+Script = Generator[Task, None, None]
+
+
+class Service(NamedTuple):
+    """A kind of proxy: how it talks with a client, and what it calls failures."""
+
+    name: str
+    dialogue: Callable[[str], ProxyDialogue]
+    codes: Codes
+
+
+class Limits(NamedTuple):
+    """Seconds.  open: until a client has said what it wants, and again until it has it.
+
+    answer: that an origin may be silent.  idle, idle_failure: as in endings.Terms.
+    """
+
+    open: float = PATIENCE
+    answer: float = ANSWER_LIMIT
+    idle: float | None = None
+    idle_failure: float | None = None
+
+
+class Visit:
+    """A task: one client, from its first word to its last byte.
+
+    ended: told when it is over, with what ended it if it failed.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        client: Endpoint,
+        service: Service,
+        find_way: Callable[[Wish, Endpoint], Way],
+        limits: Limits,
+        ended: Callable[[Visit, NetworkError | None], None],
+    ) -> None:
+        self._loop = loop
+        self._client = client
+        self._name = str(client.peer)
+        self._way: Way | None = None
+        self._service = service
+        self._dialogue = service.dialogue(self._name)
+        self._find_way = find_way
+        self._limits = limits
+        self._ended = ended
+        self._script = self._serve()
+        self._task = next(self._script)
+
+    def advance(self) -> bool:
+        try:
+            self._go_on()
+        except StopIteration:
+            self._ended(self, None)
+        except NetworkError as error:
+            self._ended(self, error)
+        else:
+            return True
+        return False
+
+    def _go_on(self) -> None:
+        try:
+            if self._task.advance():
+                return
+        except NetworkError as error:
+            self._task = self._script.throw(error)
+        else:
+            self._task = next(self._script)
+
+    def break_off(self) -> None:
+        """End it at once, so that neither side takes this for the end."""
+        cut(self._loop, self._client)
+        if self._way:
+            self._way.close()
+
+    def _serve(self) -> Script:
+        while not self._dialogue.over:
+            exchange = yield from self._receive()
+            if self._way is None:
+                break
+            if self._way.relay:
+                yield Association(self._loop, self._way)
+                return
+            assert self._way.endpoint
+            if exchange is None:
+                yield from self._join(self._way.endpoint)
+                break
+            yield from self._pass_on(exchange, self._way.endpoint)
+        yield self._farewell()
+
+    def _receive(self) -> Generator[Task, None, Exchange | None]:
+        """What the client wants, and the way there."""
+        reception = Reception(
+            self._loop,
+            self._name,
+            self._dialogue,
+            self._service.codes,
+            lambda wish: self._find_way(wish, self._client),
+        )
+        layer = Layer(self._service.name, reception, lambda endpoint: endpoint)
+        deadline = self._loop.clock() + 2 * self._limits.open  # one for each side
+        try:
+            yield Opening(self._loop, self._client, [lambda _: layer], deadline)
+        except NetworkError:
+            reception.close()
+            raise
+        self._way = reception.way
+        return reception.exchange
+
+    def _join(self, remote: Endpoint) -> Script:
+        """The tunnel."""
+        source = self._client.source
+        if self._dialogue.surplus:
+            source = Unread(source, self._dialogue.surplus)
+        terms = Terms(
+            idle=self._limits.idle,
+            idle_failure=self._limits.idle_failure,
+            linger=NEVER,
+            passes_failure=True,
+        )
+        try:
+            yield Session(self._loop, Ends(source, self._client.sink), remote, terms)
+        except NetworkError:
+            yield from self._cut_off()
+            raise
+
+    def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script:
+        """One exchange, up to the client's next words."""
+        try:
+            yield Passage(self._loop, self._client, origin, exchange, self._limits.answer)
+        except NetworkError:
+            cut(self._loop, self._client)
+            raise
+        if exchange.failure:
+            yield from self._cut_off() if exchange.cut else [self._farewell()]
+            raise exchange.failure
+        try:
+            exchange.resume()
+            if not (self._dialogue.over or self._dialogue.request):
+                yield Pause(self._loop, self._client, self._dialogue, self._limits.open)
+        except ProtocolError:
+            words = self._dialogue.data_to_send(MOST_LAST_WORDS)
+            yield last_words(self._loop, self._client, words)
+            raise
+        except NetworkError:
+            cut(self._loop, self._client)
+            raise
+
+    def _cut_off(self) -> Script:
+        """Let the client see that something is missing, once it has what there was."""
+        with suppress(NetworkError):
+            yield self._close(Closing(abrupt=True, patience=GRACE))
+
+    def _farewell(self) -> Session:
+        """Close the client's connection, once it has all that is on its way to it."""
+        return self._close(Closing(drain_until=self._loop.clock() + DRAIN, patience=GRACE))
+
+    def _close(self, closing: Closing) -> Session:
+        session = Session(self._loop, Ends(Given(), Discard()), self._client, Terms())
+        session.close(closing)
+        return session
