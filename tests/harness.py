@@ -11,6 +11,7 @@ A Program that is left without having ended is killed, so no test leaves one beh
 from __future__ import annotations
 
 import os
+import random
 import re
 import selectors
 import shutil
@@ -29,6 +30,8 @@ import pytest
 PIPE = subprocess.PIPE
 NULL = subprocess.DEVNULL
 PATIENCE = 20.0  # seconds that anything here may take before it counts as hung
+
+GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 PYNC = (sys.executable, "-m", "pync")
 PEERS = {  # Debian's packages: netcat-openbsd netcat-traditional ncat socat openssl
@@ -193,11 +196,18 @@ class Program:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    """A port that was free a moment ago, for peers that cannot say which they got."""
+    """A port that was free a moment ago, for peers that cannot say which they got.
+
+    It is below those that the kernel gives to connections, one of which could take it.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    first_given = int(GIVEN_PORTS.read_text(encoding="ascii").split()[0])
+    for _ in range(1000):
+        port = random.SystemRandom().randrange(first_given // 2, first_given)
+        with socket.socket(family, kind) as probe, suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise AssertionError("there is no free port")
 
 
 def descriptors(pid: int | str = "self") -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
@@ -375,7 +377,24 @@ def test_another_may_follow() -> None:
         table.relay.close()
         with relaying(within=table.loop) as another:
             another.meet()
-            assert table.end.count == 1
+            another.control.close()
+            another.end.wait(table.loop)
+
+
+def test_nothing_is_left_of_one_that_is_over() -> None:
+    policy, end = Policy(Names().look_up, lambda address: True), End()
+    with control_pair(HERE) as (control, theirs), udp_socket(HERE) as target, Loop() as loop:
+        relay = DatagramRelay(loop, control, Options(host=HERE), Place(HERE, 0), policy, end)
+        loop.spawn(relay)
+        port = target.getsockname()[1]
+        target.sendto(wrap(HERE, port, b"to itself"), relay.bound)
+        loop.run(Arrival(target))
+        left = weakref.ref(relay)
+        theirs.close()
+        end.wait(loop)
+        del relay
+        gc.collect()
+        assert left() is None
 
 
 @contextmanager
