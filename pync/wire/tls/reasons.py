@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 
@@ -34,6 +35,7 @@ DATED = (9, 10)
 SELF_SIGNED = 18
 UNKNOWN = (SELF_SIGNED, 19, 20, 21)  # of those, what says that nobody vouches for it
 ALERT = "_ALERT_"  # in OpenSSL's name of an error that is the peer's
+NAMELESS = re.compile(r"\[[^]]*\] (.*) \(.*\)")  # how Python shows one that it has no name for
 RECORD_TYPES = range(20, 25)  # RFC 8446, 5.1, and heartbeats
 
 
@@ -72,7 +74,7 @@ def explain(
     reason = error.reason or ""
     if ALERT in reason:
         return f"the peer refuses: {words(reason.partition(ALERT)[2])}"
-    return words(reason) or str(error)
+    return words(reason) or NAMELESS.sub(r"\1", str(error))
 
 
 def refused(
