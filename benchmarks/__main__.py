@@ -8,8 +8,8 @@ Usage: bench [options] [<measurement>...]
   --smoke      one round of next to nothing: it shows that all runs, and no more
   -h, --help   this text
 
-The measurements are throughput, tls, latency, startup, clients and datagrams;
-without a name, all of them.
+The measurements are throughput, tls, proxies, latency, startup, clients and
+datagrams; without a name, all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from docopt import docopt
 
-from benchmarks import clients, datagrams, latency, startup, throughput, tls
+from benchmarks import clients, datagrams, latency, proxies, startup, throughput, tls
 from benchmarks.chart import chart
 from benchmarks.netcats import split_by_presence
 from benchmarks.report import machine_in_short, report
@@ -32,6 +32,7 @@ from benchmarks.trials import Scale, Tools, measure
 MEASUREMENTS = {
     "throughput": throughput.trials,
     "tls": tls.trials,
+    "proxies": proxies.trials,
     "latency": latency.trials,
     "startup": startup.trials,
     "clients": clients.trials,

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmarks import clients, datagrams, latency, startup, throughput, tls
-from benchmarks.netcats import BARE_PYTHON, NCAT, OPENBSD, PYNC, ROOMY_SOCAT, SOCAT, Netcat
+from benchmarks import clients, datagrams, latency, proxies, startup, throughput, tls
+from benchmarks.netcats import (
+    BARE_PYTHON,
+    MICROSOCKS,
+    NCAT,
+    OPENBSD,
+    PYNC,
+    ROOMY_SOCAT,
+    SOCAT,
+    Netcat,
+)
 from benchmarks.trials import Measured, Results, Table, ratio
 
 
@@ -46,6 +55,8 @@ GOALS = (
     Goal(tls.SPEED, tls.TO_SERVER, 1.0, ROOMY_SOCAT),
     Goal(tls.SPEED, tls.FROM_SERVER, 1.0, SOCAT),
     Goal(tls.SPEED, tls.FROM_SERVER, 1.0, ROOMY_SOCAT),
+    Goal(proxies.TABLE, proxies.SOCKS5, 0.9, MICROSOCKS),
+    Goal(proxies.TABLE, proxies.HTTP, 0.9, NCAT),
     Goal(latency.TABLE, "64 bytes there and back", 1.15, OPENBSD),
     Goal(startup.TABLE, "connect, close, end (-z)", 2.0, BARE_PYTHON),
     Goal(clients.TABLE, "10,000 clients: memory for each", 20),

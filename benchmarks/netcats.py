@@ -67,6 +67,8 @@ PYNC = Netcat(
         "datagrams": ("-duln 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
         "many": ("-dlkn 127.0.0.1 {place}", ""),
         "probe": ("", "-zn 127.0.0.1 {place}"),
+        "socks5 proxy": ("-lkn --proxy-type socks5 127.0.0.1 {place}", ""),
+        "http proxy": ("-lkn --proxy-type http 127.0.0.1 {place}", ""),
     },
 )
 OPENBSD = Netcat(
@@ -101,6 +103,7 @@ NCAT = Netcat(
         "datagrams": ("-uln --recv-only 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
         "many": ("-lkn --recv-only -m 1000 127.0.0.1 {place}", ""),
         "probe": ("", "-zn 127.0.0.1 {place}"),
+        "http proxy": ("-lkn --proxy-type http 127.0.0.1 {place}", ""),
     },
 )
 SOCAT = Netcat(
@@ -129,7 +132,7 @@ ROOMY_SOCAT = Netcat(
     ("socat", "-b", "262144"),
     {use: said for use, said in SOCAT.uses.items() if use != "datagrams"},
 )
-# Not a netcat, but what netcats are clients of.
+# Not netcats, but what netcats are clients of, or stand beside.
 OPENSSL = Netcat(
     "openssl",
     ("openssl",),
@@ -139,13 +142,19 @@ OPENSSL = Netcat(
     },
     version="version",
 )
+MICROSOCKS = Netcat(
+    "microsocks",
+    ("microsocks",),
+    {"socks5 proxy": ("-i 127.0.0.1 -p {place}", "")},
+    version="-h",
+)
 # What a start costs at the least, with the Python that pync runs on.
 CONNECT = "import selectors, socket, sys; socket.create_connection(sys.argv[1:]).close()"
 BARE_PYTHON = Netcat(
     "bare python", (sys.executable, "-c", CONNECT), {"probe": ("", "127.0.0.1 {place}")}
 )
 
-NETCATS = (PYNC, OPENBSD, NCAT, SOCAT, ROOMY_SOCAT, OPENSSL)
+NETCATS = (PYNC, OPENBSD, NCAT, SOCAT, ROOMY_SOCAT, OPENSSL, MICROSOCKS)
 
 
 def split_by_presence() -> tuple[list[Netcat], list[Netcat]]:

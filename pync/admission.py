@@ -13,8 +13,8 @@ BATCH = 64  # peers admitted before others get their turn
 class Admission:
     """A task: gives each peer of `listener` to `admit`.
 
-    left: to be notified when one has gone, since there may be a descriptor then.
-    complain: told, once, that there is none.
+    complain: told, once, that there is no descriptor for more.  left: notified when one
+    has gone, since there may be one then.
     """
 
     def __init__(
@@ -22,11 +22,12 @@ class Admission:
         listener: Listener,
         admit: Callable[[Endpoint], None],
         complain: Callable[[str], None],
+        left: Condition,
     ) -> None:
-        self.left = Condition()
         self._listener = listener
         self._admit = admit
         self._complain = complain
+        self._left = left
         self._full = False
 
     def advance(self) -> bool:
@@ -35,7 +36,7 @@ class Admission:
                 endpoint = self._listener.accept()
             except OutOfDescriptors as error:
                 self._say_full(error)
-                raise WouldBlock(after=self._listener.RETRY, condition=self.left) from None
+                raise WouldBlock(after=self._listener.RETRY, condition=self._left) from None
             self._admit(endpoint)
         return True
 

@@ -1,6 +1,7 @@
 """pync: move bytes between this terminal or pipe and a connection.
 
-Usage: pync [options] [-v]... [-x PROXY]... [--proxy PROXY]... [<address>...]
+Usage: pync [options] [-v]... [-x PROXY]... [--proxy PROXY]...
+            [--proxy-allow RULE]... [<address>...]
 
   pync [options] HOST PORT        connect to HOST
   pync -l [options] [HOST] PORT   listen, on HOST's address or on all
@@ -17,6 +18,11 @@ Where to:
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
   -z, --zero                   connect and close: the exit status tells
+  --allow LIST                 with -l: only these may connect, as in 10.0.0.1,
+                               10.0.0.0/8, 10.0.0.1-20, localhost
+  --allowfile FILE             those in FILE, too
+  --deny LIST                  with -l: these may not, even if allowed
+  --denyfile FILE              those in FILE, too
 
 How it ends:
   -d, --no-stdin               do not read standard input
@@ -55,15 +61,17 @@ TLS:
                                postgres, mysql, xmpp, nntp or sieve
 
 Through proxies:
-  -x PROXY, --via PROXY        a SOCKS5 proxy, HOST[:PORT], or what its URL says;
-                               again: one more, behind the one before
+  -x PROXY, --via PROXY        through a SOCKS5 proxy, HOST[:PORT] or URL; given
+                               again: and then through that one
   --proxy PROXY                the same with HTTP; env: as the environment says
   -X TYPE, --proxy-type TYPE   4, 4a, 5, http or connect, or https, for those
                                without a URL; with -l, what to serve as
   -P USER, --proxy-user USER   who we are; PYNC_PROXY_PASSWORD is the password
   --proxy-auth LOGIN           the same with a password, USER:PASS
-  --proxy-dns WHERE            who looks HOST up: remote (the proxy), local, both
-                               or none
+  --proxy-dns WHERE            where HOST is looked up: remote (by the proxy),
+                               local, both or none
+  --proxy-allow RULE           with -l: where clients may go, HOST[:PORTS]; may
+                               be repeated
 
 Socket settings:
   -b, --broadcast              allow broadcast addresses
@@ -104,7 +112,11 @@ from pync.status import ExitStatus, status_of
 
 USAGE = __doc__ or ""
 HEAD, *PARAGRAPHS = USAGE.split("\n  -")  # one for each option
-REPEATED = {"x PROXY,": " [-x PROXY]...", "-proxy PROXY": " [--proxy PROXY]..."}
+REPEATED = {
+    "x PROXY,": " [-x PROXY]...",
+    "-proxy PROXY": " [--proxy PROXY]...",
+    "-proxy-allow RULE": " [--proxy-allow RULE]...",
+}
 
 
 def main() -> int:

@@ -125,8 +125,20 @@ class Accepting:
         return False
 
 
-def listen(options: Options) -> Listener:
-    return transport_of(options).listen(options)
+def listen(options: Options, complain: Callable[[str], None]) -> Listener:
+    """complain: told of each peer that may not connect."""
+    if not any((options.allow, options.allowfile, options.deny, options.denyfile)):
+        return transport_of(options).listen(options)
+    from pync.access import Doorkeeper, Entries
+    from pync.transports.inet import hosts
+
+    allow = Entries("--allow", options.allow, options.allowfile)
+    deny = Entries("--deny", options.deny, options.denyfile)
+    resolve = functools.partial(hosts, options=options)
+    doorkeeper = Doorkeeper(allow, deny, resolve, complain)
+    listener = transport_of(options).listen(options)
+    listener.admits = doorkeeper.admits
+    return listener
 
 
 def local_source(options: Options, environment: Environment) -> Source:

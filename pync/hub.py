@@ -41,7 +41,8 @@ class Hub:
         complain: Callable[[str], None],
     ) -> None:
         self._loop = loop
-        self._admission = Admission(listener, self._admit, complain)
+        self._left = Condition()
+        self._admission = Admission(listener, self._admit, complain, self._left)
         self._fan_out = FanOut(loop.clock, self._cut)
         self._output = SharedOutput(local.sink)
         self._open_session = open_session
@@ -64,7 +65,7 @@ class Hub:
     def _part(self, member: Member, error: NetworkError | None) -> None:
         self._fan_out.remove(member)
         member.sink.release()
-        self._admission.left.notify()
+        self._left.notify()
         if error:
             self._complain(str(error))
 

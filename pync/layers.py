@@ -30,7 +30,7 @@ def layers(
     if hops:
         from pync import proxies
 
-        makers += proxies.layers(hops, environment, loop)
+        makers += proxies.layers(hops, options, environment, loop)
     if options.starttls is not None:
         makers.append(plain_opening(options))
     if options.ssl:

@@ -184,6 +184,8 @@ class OpeningListener(Listener):
     holds nobody up, and one that fails is only told of.
     """
 
+    BATCH = 64  # clients that begin to open before others get their turn
+
     def __init__(
         self,
         loop: Loop,
@@ -202,12 +204,14 @@ class OpeningListener(Listener):
         self._ended = Condition()
 
     def accept(self) -> Endpoint:
-        while not self._open:
+        if self._open:
+            return self._open.popleft()
+        for _ in range(self.BATCH):
             try:
                 self._admit(self._listener.accept())
             except WouldBlock as blocked:
                 raise WouldBlock(blocked.fd, blocked.events, condition=self._ended) from None
-        return self._open.popleft()
+        raise WouldBlock(after=0)
 
     def _admit(self, endpoint: Endpoint) -> None:
         arrival = Arrival(self._open_peer(endpoint), self._end)

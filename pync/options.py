@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pync.address import check_name, check_port
@@ -32,6 +32,10 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    allow: tuple[str, ...] = ()
+    allowfile: str | None = None
+    deny: tuple[str, ...] = ()
+    denyfile: str | None = None
 
     no_stdin: bool = False
     half_close: bool = False
@@ -81,6 +85,7 @@ class Options(NamedTuple):
     proxy_user: str | None = None
     proxy_auth: Login | None = None
     proxy_dns: str = "remote"
+    proxy_allow: tuple[str, ...] = ()
 
     verbose: int = 0
 
@@ -114,18 +119,31 @@ IMPLIES = (
     ("starttls", "ssl"),
 )
 
+ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
+    *((field, "listen") for field in ACCESS),
     ("ssl_key", "ssl_cert"),
     ("ssl_client_ca", "listen"),
     ("proxy_type", "via", "proxy", "listen"),
-    ("proxy_auth", "via", "proxy", "listen"),
-    ("proxy_user", "via", "proxy", "listen"),
+    ("proxy_auth", "via", "proxy", "proxy_type"),
+    ("proxy_user", "via", "proxy", "proxy_type"),
     ("proxy_dns", "via", "proxy"),
+    ("proxy_allow", "listen"),
+    ("proxy_allow", "proxy_type"),
 )
 
-EXCLUDES = (
+# What a proxy server does has nothing to do with these.
+SERVES = "listen", "proxy_type"
+NOT_OF_A_PROXY = (
+    *("udp", "fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
+    *("send_only", "quit", "no_shutdown", "md5sig"),
+)
+
+# Of a row not all can be had.
+EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("ipv4", "ipv6"),
     ("ipv4", "unixsock"),
     ("ipv6", "unixsock"),
@@ -141,6 +159,7 @@ EXCLUDES = (
     ("unixsock", "ttl"),
     ("unixsock", "min_ttl"),
     ("unixsock", "source_port"),
+    *(("unixsock", field) for field in ACCESS),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
@@ -161,6 +180,7 @@ EXCLUDES = (
     ("unixsock", "proxy"),
     ("via", "proxy"),
     ("proxy_user", "proxy_auth"),
+    *((*SERVES, field) for field in NOT_OF_A_PROXY),
 )
 
 # What may have a password in it, and so is never shown.
@@ -181,6 +201,12 @@ def option_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+def listed(fields: Sequence[str], conjunction: str) -> str:
+    """`--one, --two and --three`."""
+    *names, last = map(option_name, fields)
+    return f"{', '.join(names)} {conjunction} {last}" if names else last
+
+
 def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     """Options from `given` and the bare arguments.
 
@@ -195,11 +221,10 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
             values[other] = True
     for field, *others in NEEDS:
         if field in values and values.keys().isdisjoint(others):
-            needed = " or ".join(map(option_name, others))
-            raise UsageError(f"{option_name(field)} needs {needed}")
-    for field, other in EXCLUDES:
-        if field in values and other in values:
-            raise UsageError(f"{option_name(field)} and {option_name(other)} exclude each other")
+            raise UsageError(f"{option_name(field)} needs {listed(others, 'or')}")
+    for fields in EXCLUDES:
+        if values.keys() >= set(fields):
+            raise UsageError(f"{listed(fields, 'and')} exclude each other")
     return place(Options(**values), addresses)
 
 

@@ -17,7 +17,7 @@ from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
-    from pync.gateway.visit import Service
+    from pync.gateway.server import ProxyServer
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
     from pync.session import Session
@@ -148,7 +148,7 @@ class Program:
             self._loop.spawn(self._interrupts())
 
     def listen(self) -> None:
-        service = self._read_service()
+        serve = self._serving()
         self._read_layers()
         if self._options.unixsock:
             self._mind_interrupts()  # before there is a path to remove
@@ -158,32 +158,29 @@ class Program:
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")
-            if service:
-                self._serve_as_proxy(listener, service)
-            elif self._options.keep_open:
-                self._serve(listener, self._output())
-            else:
-                self._serve_one(listener, self._output())
+            serve(listener)
         finally:
             listener.close()
 
-    def _read_service(self) -> Service | None:
-        """Prepare what we serve as a proxy, if we are one."""
-        if not self._options.proxy_type:
-            return None
-        from pync.gateway.server import service
+    def _serving(self) -> Callable[[Listener], None]:
+        """What is done with clients.  What that needs is read now."""
+        if self._options.proxy_type:
+            from pync.gateway.server import ProxyServer
 
-        return service(self._options, self._environment)
+            server = ProxyServer(self._loop, self._options, self._environment)
+            return functools.partial(self._serve_as_proxy, server)
+        return self._serve if self._options.keep_open else self._serve_one
 
     def _listener(self) -> Listener:
-        listener = dial.listen(self._options)
+        listener = dial.listen(self._options, self._environment.complain)
         if self._layers is None:
             return listener
         from pync.opening import OpeningListener
 
         return OpeningListener(self._loop, listener, self._opening, self._environment.complain)
 
-    def _serve_one(self, listener: Listener, output: Sink) -> None:
+    def _serve_one(self, listener: Listener) -> None:
+        output = self._output()
         endpoint = self._accept_one(listener)
         self._welcome(endpoint)
         if self._options.fd_pass:
@@ -201,10 +198,11 @@ class Program:
         listener.close()
         return accepting.endpoint
 
-    def _serve(self, listener: Listener, output: Sink) -> None:
+    def _serve(self, listener: Listener) -> None:
         from pync.hub import Hub
         from pync.transports.descriptors import raise_limit
 
+        output = self._output()
         raise_limit()
         source = dial.local_source(self._options, self._environment)
         hub = Hub(
@@ -221,15 +219,15 @@ class Program:
             hub.break_off(error)  # so that no client takes this for the end
             raise
 
-    def _serve_as_proxy(self, listener: Listener, service: Service) -> None:
-        from pync.gateway.server import ProxyServer
+    def _serve_as_proxy(self, server: ProxyServer, listener: Listener) -> None:
         from pync.transports.descriptors import raise_limit
 
-        raise_limit()
-        server = ProxyServer(self._loop, listener, service, self._options, self._environment)
         try:
-            keep_open = self._options.keep_open
-            self._loop.run(server if keep_open else server.visit(self._accept_one(listener)))
+            if self._options.keep_open:
+                raise_limit()
+                self._loop.run(server.admission(listener))
+            else:
+                self._loop.run(server.visit(self._accept_one(listener)))
         finally:
             server.close()
 

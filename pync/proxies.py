@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from pync.environment import Environment
 from pync.errors import ResolveError, UsageError
@@ -66,7 +66,8 @@ class Hop:
         """The dialogue with the proxy, which messages call `peer`."""
         raise NotImplementedError
 
-    def layer(self, peer: Peer) -> Layer:
+    def layer(self, options: Options, loop: Loop, peer: Peer) -> Layer:  # noqa: ARG002
+        """What opens it, and leads on.  peer: the proxy, as it was reached."""
         request = self.ask(str(peer))
         return Layer(self.protocol, request, lambda end: self._lead_on(end, request), ONE_BYTE)
 
@@ -107,12 +108,21 @@ class DatagramHop(Socks5Hop):
     """A proxy that is to relay datagrams."""
 
     def ask(self, peer: str) -> Socks5:
-        from pync.wire.socks5 import Socks5
+        from pync.wire.socks5 import Socks5, wrap
 
+        wrap(self._onward.host, self._onward.port, b"")  # what cannot be sent is said now
         return Socks5(peer, NOWHERE, 0, self._user, self._password, Command.UDP_ASSOCIATE)
 
-    def _lead_on(self, _endpoint: Endpoint, _request: Request) -> Endpoint:
-        raise UsageError("--udp through a proxy is not there yet")
+    def layer(self, options: Options, loop: Loop, peer: Peer) -> Layer:
+        from pync.relayed import relayed
+
+        request = self.ask(str(peer))
+        proxy = cast(InetAddress, peer)  # a proxy is at nothing else
+        return Layer(
+            self.protocol,
+            request,
+            lambda end: relayed(loop, end, request.bound, proxy, self._onward, options),
+        )
 
 
 class HttpHop(Hop):
@@ -161,10 +171,9 @@ def hops(options: Options, environment: Environment) -> list[Hop]:
 
     Raises UsageError, and ResolveError where a name is to be looked up here.
     """
-    proxies = options.via or options.proxy
-    if proxies == (FROM_ENVIRONMENT,) and options.proxy:
-        proxies = proxy_of_environment(options.host or "", environment)
-    stops = [fill_in(proxy, options) for proxy in proxies]
+    stops = [fill_in(proxy, options) for proxy in named(options, environment)]
+    if not stops:
+        return []
     check(stops, options)
     stops = with_passwords(stops, environment)
     protocol = "udp" if options.udp else "tcp"
@@ -172,13 +181,21 @@ def hops(options: Options, environment: Environment) -> list[Hop]:
     places = [*((stop.host, stop.port) for stop in stops[1:]), target]
     return [
         stop.kind(stop.host, stop.port, onward(stop.kind, *place, options), stop.login)
-        for stop, place in zip(stops, places, strict=bool(stops))
+        for stop, place in zip(stops, places, strict=True)
     ]
 
 
+def named(options: Options, environment: Environment) -> tuple[Proxy, ...]:
+    if options.proxy == (FROM_ENVIRONMENT,):
+        return proxy_of_environment(options.host or "", environment)
+    if FROM_ENVIRONMENT in options.proxy:
+        raise UsageError("--proxy env stands for all proxies, and goes with no other")
+    return options.via or options.proxy
+
+
 def fill_in(proxy: Proxy, options: Options) -> Stop:
-    named = proxy.kind or options.proxy_type or ("socks5" if options.via else "http")
-    kind = DatagramHop if options.udp and named == "socks5" else HOPS[named]
+    name = proxy.kind or options.proxy_type or ("socks5" if options.via else "http")
+    kind = DatagramHop if options.udp and name == "socks5" else HOPS[name]
     user = options.proxy_user
     login = proxy.login or options.proxy_auth or (Login(user, None) if user else None)
     return Stop(kind, proxy.host, proxy.port or kind.default_port, login)
@@ -186,12 +203,12 @@ def fill_in(proxy: Proxy, options: Options) -> Stop:
 
 def check(stops: list[Stop], options: Options) -> None:
     kinds = [stop.kind for stop in stops]
-    if options.udp and kinds not in ([], [DatagramHop]):
+    if options.udp and kinds != [DatagramHop]:
         raise UsageError("--udp: datagrams pass only through one SOCKS5 proxy")
+    if options.fd_pass and options.udp:
+        raise UsageError("--fd-pass cannot pass on what a proxy needs to relay datagrams")
     if options.fd_pass and HttpsHop in kinds:
         raise UsageError("--fd-pass cannot pass on the TLS in which an https proxy is spoken to")
-    if len(stops) > 1 and options.proxy and FROM_ENVIRONMENT in options.proxy:
-        raise UsageError("--proxy env stands for all proxies, and goes with no other")
 
 
 def with_passwords(stops: list[Stop], environment: Environment) -> list[Stop]:
@@ -242,12 +259,14 @@ def look_up_where(kind: type[Hop], options: Options) -> str:
     return "remote" if options.nodns and options.proxy_dns == "both" else options.proxy_dns
 
 
-def layers(hops: Sequence[Hop], environment: Environment, loop: Loop) -> Iterator[Maker]:
+def layers(
+    hops: Sequence[Hop], options: Options, environment: Environment, loop: Loop
+) -> Iterator[Maker]:
     """What comes between us and the target, nearest to the wire first."""
     for hop in hops:
         if hop.over_tls:
             yield tls(hop, environment, loop)
-        yield hop.layer
+        yield functools.partial(hop.layer, options, loop)
 
 
 def tls(hop: Hop, environment: Environment, loop: Loop) -> Maker:
@@ -260,7 +279,8 @@ def tls(hop: Hop, environment: Environment, loop: Loop) -> Maker:
     if keys := environment.variables.get("SSLKEYLOGFILE"):
         contexts.log_keys(context, keys)
     name = hop.host.partition("%")[0].removesuffix(".")
-    return lambda peer: stage("TLS handshake", loop, Tls(context, peer.target, name))
+    trust = "SSL_CERT_FILE can name its authority"
+    return lambda peer: stage("TLS handshake", loop, Tls(context, peer.target, name, trust=trust))
 
 
 def reaching(hop: Hop, options: Options) -> Options:

@@ -16,7 +16,7 @@ from pync.errors import ConnectionLost, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.stage import Engine, Stage
-from pync.stream import Condition, Endpoint, Sink, Source, WouldBlock
+from pync.stream import Condition, Endpoint, LocalPlace, Sink, Source, WouldBlock
 
 MARKS = 1024  # that a ledger keeps
 
@@ -156,6 +156,10 @@ class Staged(Endpoint):
     @property
     def notes(self) -> tuple[str, ...]:
         return (*self._endpoint.notes, *self._engine.notes)
+
+    @property
+    def local(self) -> LocalPlace | None:
+        return self._endpoint.local
 
     def _stop(self) -> None:
         for flow in self._flows:

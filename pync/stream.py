@@ -170,7 +170,13 @@ class Ends(NamedTuple):
 
 
 class Peer(Protocol):
-    """The other side, in the words that scripts know from Debian's nc."""
+    """The other side, in the words that scripts know from Debian's nc.
+
+    host: the number of its address; "" where it has none.
+    """
+
+    @property
+    def host(self) -> str: ...
 
     def __str__(self) -> str:
         """`127.0.0.1 port 2389`, or a path."""
@@ -184,6 +190,16 @@ class Peer(Protocol):
 
     def came_from(self, numeric: bool) -> str:
         """`localhost 53682`; numeric: without a look-up."""
+
+
+class LocalPlace(Protocol):
+    """A host's number and a port."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
 
 
 class Endpoint:
@@ -206,6 +222,11 @@ class Endpoint:
         """What -v says of it beyond the peer's name, a line each."""
         return ()
 
+    @property
+    def local(self) -> LocalPlace | None:
+        """Our side of it, where that has an address."""
+        return None
+
     def close(self) -> None:
         """Let go of it, in order.  May be repeated."""
 
@@ -217,11 +238,15 @@ class Endpoint:
 class Listener:
     """Gives an endpoint for each peer that comes.
 
-    places: where it listens, as -v says it: `0.0.0.0 2389`.  RETRY: seconds after
-    which a descriptor may have become free.
+    places: where it listens, as -v says it: `0.0.0.0 2389`.  admits: asked of each peer
+    before it is given; who is not admitted is cut off at once, or not heard.  RETRY:
+    seconds after which a descriptor may have become free.
     """
 
     RETRY = 0.25
+    TURNED_AWAY = 64  # peers that are not admitted before others get their turn
+
+    admits: Callable[[Peer], bool]
 
     places: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()

@@ -120,6 +120,13 @@ def read_text(text: str) -> str:
     return text
 
 
+def read_list(text: str) -> tuple[str, ...]:
+    entries = tuple(entry.strip() for entry in text.split(","))
+    if not all(entries):
+        raise ValueError("not a list such as 10.0.0.0/8,localhost")
+    return entries
+
+
 def read_server_name(text: str) -> str:
     check_name(text)
     try:
@@ -215,6 +222,10 @@ def read_proxy_dns(text: str) -> str:
 READERS: Mapping[str, Callable[[str], Any]] = {
     "source_port": read_port,
     "source": read_text,
+    "allow": read_list,
+    "allowfile": read_text,
+    "deny": read_list,
+    "denyfile": read_text,
     "quit": read_quit,
     "timeout": read_pause,
     "wait": read_pause,
@@ -243,4 +254,5 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "proxy_user": read_text,
     "proxy_auth": read_login,
     "proxy_dns": read_proxy_dns,
+    "proxy_allow": tuple,
 }

@@ -11,6 +11,7 @@ Everything waits with a limit, so that nothing here hangs.
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -100,19 +101,28 @@ def socks5_host(host: str) -> bytes:
     return b"\3" + bytes([len(host)]) + host.encode()
 
 
-class Asking(NamedTuple):
-    """How a tunnel is asked for, and what the answer is if there is one."""
-
-    request: Callable[[str, int], bytes]
-    granted: bytes
-
-
-ASKING = {
-    "http": Asking(connect_request, b"HTTP/1.1 200 Connection established\r\n\r\n"),
-    "socks4": Asking(socks4_request, message("00 5a 0000 00000000")),
-    "socks4a": Asking(socks4a_request, message("00 5a 0000 00000000")),
-    "socks5": Asking(socks5_request, message("05 00 05 00 00 01 00000000 0000")),
+ASKING: dict[str, Callable[[str, int], bytes]] = {
+    "http": connect_request,
+    "socks4": socks4_request,
+    "socks4a": socks4a_request,
+    "socks5": socks5_request,
 }
+GRANTED = {
+    "http": re.compile(rb"HTTP/1\.1 200 Connection established\r\n\r\n"),
+    "socks4": re.compile(rb"\x00\x5a.{6}", re.DOTALL),
+    "socks4a": re.compile(rb"\x00\x5a.{6}", re.DOTALL),
+    "socks5": re.compile(rb"\x05\x00\x05\x00\x00(\x01.{4}|\x04.{16})..", re.DOTALL),
+}
+LONGEST_GRANT = 64
+
+
+def read_grant(kind: str, client: socket.socket) -> None:
+    """What says that the tunnel stands, and not a byte more."""
+    said = b""
+    while not GRANTED[kind].fullmatch(said):
+        said += (more := client.recv(1))
+        assert more, said
+        assert len(said) < LONGEST_GRANT, said
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
@@ -127,10 +137,9 @@ def ask(
     kind: str, proxy_port: int, port: int, host: str = HERE, *, glued: bytes = b"", **how: Any
 ) -> socket.socket:
     """A client that has its tunnel to host and port.  glued: what comes with the request."""
-    request, granted = ASKING[kind]
     client = dial(proxy_port, **how)
-    client.sendall(request(host, port) + glued)
-    assert receive(client, len(granted)) == granted
+    client.sendall(ASKING[kind](host, port) + glued)
+    read_grant(kind, client)
     return client
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    """status values environment stream wire wire.crlf wire.safe_text wire.telnet
+    """access status values environment stream wire wire.crlf wire.safe_text wire.telnet
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables interrupts loop bypass stage taps
@@ -25,14 +25,13 @@ LAYERS = [
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
-    "endings staged transports.tcp transports.udp transports.unix",
-    "session",
-    "admission dial opening transports.resolver",
+    "endings staged transports.resolver transports.tcp transports.udp transports.unix",
+    "relayed session",
+    "admission datagram_relay dial opening",
     "proxies gateway gateway.reaching gateway.passage",
-    "gateway.reception",
-    "gateway.visit",
+    "hub layers gateway.reception",
+    "gateway.routes gateway.visit",
     "gateway.server",
-    "hub layers",
     "program",
     "cli",
     "__main__",

@@ -24,6 +24,13 @@ from plain_peer import HERE, complaints, drain, start
 from test_signals import until
 from test_unix_sockets import a_socket
 
+from pync.dial import Accepting
+from pync.loop import Loop
+from pync.opening import Opening, OpeningListener
+from pync.stream import NEVER, Endpoint, Listener
+from pync.transports.memory import Discard, Silence
+from pync.transports.unix import UnixAddress
+
 SOON = 5.0  # seconds, for what should happen at once on a machine that may be busy
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -317,3 +324,30 @@ def a_udp_newcomer(port: int) -> Iterator[None]:
         newcomer.connect((HERE, port))
         newcomer.send(b"hello")
         yield
+
+
+# Who has come is opened while others come.
+
+
+class Crowd(Listener):
+    """Clients who come faster than anybody can see to them."""
+
+    def __init__(self) -> None:
+        self._came = 0
+
+    def accept(self) -> Endpoint:
+        self._came += 1
+        assert self._came <= 1000, "nothing else gets a turn"
+        return Endpoint(Silence(), Discard(), UnixAddress(f"client {self._came}"))
+
+
+def test_clients_who_come_without_end_do_not_hold_up_the_first() -> None:
+    with Loop() as loop:
+        listener = OpeningListener(
+            loop, Crowd(), lambda endpoint: Opening(loop, endpoint, (), NEVER), pytest.fail
+        )
+        accepting = Accepting(listener)
+        loop.run(accepting)
+        listener.close()
+    assert accepting.endpoint
+    assert str(accepting.endpoint.peer) == "client 1"

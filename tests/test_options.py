@@ -213,7 +213,7 @@ def test_what_is_wrong_with_an_option_is_one_line_that_names_it(line: str, told:
         (LocalError(), ExitStatus.LOCAL),
         (NetworkError(), ExitStatus.NETWORK),
         (ResolveError(), ExitStatus.NETWORK),
-        (ConnectError(), ExitStatus.NETWORK),
+        (ConnectError("refused"), ExitStatus.NETWORK),
         (TimedOut(), ExitStatus.NETWORK),
         (OutputClosed(), ExitStatus.OUTPUT_CLOSED),
         (Interrupted(2), 130),

@@ -91,14 +91,14 @@ def test_docopt_sees_what_could_be_meant(line: str, seen: list[str]) -> None:
 # --- imports ---
 
 COSTLY = {
-    "argparse", "asyncio", "dataclasses", "encodings.idna", "inspect", "logging", "pathlib",
+    "argparse", "asyncio", "dataclasses", "encodings.idna", "h11", "inspect", "logging", "pathlib",
     "random", "ssl", "subprocess", "tempfile", "threading",
 }  # fmt: skip
 RARE = {
     "pync.hub", "pync.layers", "pync.opening", "pync.stage", "pync.staged", "pync.taps",
     "pync.transports.datagrams", "pync.transports.udp", "pync.transports.unix", "pync.wire",
 }  # fmt: skip
-FOREIGN = {"asyncio", "cryptography", "dataclasses", "inspect", "logging", "subprocess"}
+FOREIGN = {"asyncio", "cryptography", "dataclasses", "h11", "inspect", "logging", "subprocess"}
 TALK = {
     "pync.endings", "pync.flow", "pync.movers", "pync.session",
     "pync.transports.memory", "pync.transports.stdio",

@@ -138,6 +138,21 @@ def test_no_client_ends_a_listener_by_what_is_in_its_certificate(
         assert not [line for line in server.text().splitlines() if line.startswith("pync: ")]
 
 
+def test_names_that_are_cut_short_are_passed_over_where_they_do_not_matter(tmp_path: Path) -> None:
+    cut = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\3\x82\7x")
+    signed = made.sign("x", made.ecdsa_key(), None, (-1, 1), cut)
+    leaf = made.write_leaf(tmp_path / "leaf", signed, b"", NoEncryption())
+    pinned = ("-v", "--ssl-fingerprint", leaf.fingerprint)
+    with (
+        openssl_server(leaf, stdin=PIPE) as (openssl, port),
+        start(*pinned, "localhost", f"{port}", stdin=b"payload") as pync,
+    ):
+        status, _, err = pync.finish()
+        assert openssl.finish().out == b"payload"
+    assert status == 0
+    assert "TLS: certificate of CN=x, " in err
+
+
 @settings(deadline=None, derandomize=True, database=None)
 @given(st.binary(max_size=12), st.sampled_from(list(VERSIONS.values())))
 def test_a_certificate_is_looked_for_in_anything(message: bytes, version: int) -> None:

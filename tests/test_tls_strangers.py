@@ -45,7 +45,7 @@ def record(version: bytes, message: bytes) -> bytes:
 
 
 def cut_short(sock: socket.socket) -> None:
-    sock.sendall(b"hm")
+    sock.sendall(b"\x16\3")
     sock.shutdown(socket.SHUT_WR)
 
 
@@ -60,7 +60,8 @@ STRANGERS: dict[str, tuple[Act, str]] = {
     ),
     "ssh": (says(b"SSH-2.0-OpenSSH_9.2p1\r\n"), rf"failed: {NO_TLS}b'SSH-2\.0-OpenSSH_9\.2p1'"),
     "a long line": (says(b"x" * 100_000), rf"failed: {NO_TLS}b'x{{80}}'"),
-    "words that are cut short": (cut_short, rf"failed: {NO_TLS}b'hm'"),
+    "a few bytes and no more": (says(b"220"), rf"failed: {NO_TLS}b'220'"),
+    "a record that is cut short": (cut_short, GONE),
     "a record of nonsense": (says(record(b"\3\3", b"\0nonsense")), "failed: unexpected message"),
     "a record that is too long": (says(b"\x16\3\3\xff\xff" + bytes(100)), "failed: .*length.*"),
     "a refusal": (

@@ -1,81 +1,166 @@
-"""The way to a target: from its name to a connection."""
+"""The way to what a client wants: to a target, or to a relay of its datagrams."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Protocol
 
+from pync.datagram_relay import DatagramRelay
 from pync.dial import Connecting
-from pync.errors import ConnectError, PyncError
+from pync.errors import ConnectError, NetworkError, PyncError
 from pync.loop import Loop
 from pync.opening import cut
-from pync.stream import Condition, Endpoint, Peer, WouldBlock
-from pync.transports.resolver import Lookup
+from pync.stream import Condition, Endpoint, WouldBlock
+from pync.transports.inet import InetAddress
+
+Place = tuple[str, int]
+NOWHERE: Place = ("0.0.0.0", 0)  # what it is called where it has no address, or needs none
 
 
-class Reaching:
-    """A task: the way to a target, from its name to a connection.
+class Lookup(Protocol):
+    """Addresses that are being looked up."""
 
-    over, with either endpoint or error, in any case; changed is notified then.
+    def finish(self) -> list[InetAddress]:
+        """Raises WouldBlock or NetworkError."""
+
+    def abandon(self) -> None:
+        """They are not wanted any more."""
+
+
+class NoWay:
+    """A look-up of what must not be looked up."""
+
+    def __init__(self, error: NetworkError) -> None:
+        self._error = error
+
+    def finish(self) -> list[InetAddress]:
+        raise self._error
+
+    def abandon(self) -> None:
+        pass
+
+
+class Way:
+    """A task that finds a way; then it is over, with what it found or with an error.
+
+    changed: notified then.  endpoint: the connection with a target.  relay: what takes
+    the client's datagrams, which is not begun yet.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        target: str,
-        look_up: Callable[[], Lookup],
-        abandon: Callable[[Lookup], None],
-        connect: Callable[[Sequence[Peer]], Connecting],
-        deadline: float,
-    ) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.changed = Condition()
         self.over = False
-        self.endpoint: Endpoint | None = None
         self.error: PyncError | None = None
+        self.endpoint: Endpoint | None = None
+        self.relay: DatagramRelay | None = None
         self._loop = loop
-        self._target = target
-        self._look_up = look_up
-        self._abandon = abandon
-        self._lookup: Lookup | None = None
-        self._connect = connect
-        self._connecting: Connecting | None = None
-        self._deadline = deadline
+
+    @property
+    def bound(self) -> Place:
+        """Our side of it, as the client is told."""
+        return NOWHERE
 
     def advance(self) -> bool:
         try:
-            if self._step():
+            if self._search():
                 return True
-        except WouldBlock as blocked:
-            if self._loop.clock() < self._deadline:
-                blocked.until = min(blocked.until, self._deadline)
-                raise
-            self._stop_looking()
-            message = f"cannot resolve {self._target}: timed out"
-            self.error = ConnectError(message, errno.ETIMEDOUT)
         except PyncError as error:
             self.error = error
         self.over = True
         self.changed.notify()
         return False
 
-    def _step(self) -> bool:
+    def _search(self) -> bool:
+        """Whether there is more to do.  Raises WouldBlock or a PyncError."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give it up, with what it found."""
+        self._loop.cancel(self)
+
+
+class Reaching(Way):
+    """To a target, from its name to a connection."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        target: str,
+        lookup: Lookup,
+        connect: Callable[[list[InetAddress]], Connecting],
+        deadline: float,
+    ) -> None:
+        super().__init__(loop)
+        self._target = target
+        self._lookup = lookup
+        self._connect = connect
+        self._connecting: Connecting | None = None
+        self._deadline = deadline
+
+    @property
+    def bound(self) -> Place:
+        local = self.endpoint and self.endpoint.local
+        return (local.host, local.port) if local else NOWHERE
+
+    def _search(self) -> bool:
         if self._connecting is None:
-            self._lookup = self._lookup or self._look_up()
-            self._connecting = self._connect(self._lookup.finish())
+            self._connecting = self._connect(self._look_up())
             self._connecting.deadline = self._deadline
         again = self._connecting.advance()
         self.endpoint = self._connecting.endpoint
         return again
 
-    def _stop_looking(self) -> None:
-        if self._lookup:
-            self._abandon(self._lookup)
+    def _look_up(self) -> list[InetAddress]:
+        try:
+            return self._lookup.finish()
+        except WouldBlock as blocked:
+            if self._loop.clock() < self._deadline:
+                blocked.until = min(blocked.until, self._deadline)
+                raise
+        self._lookup.abandon()
+        raise ConnectError(f"cannot resolve {self._target}: timed out", errno.ETIMEDOUT)
 
     def close(self) -> None:
-        """Give it up, with the connection if there is one."""
-        self._loop.cancel(self)
-        self._stop_looking()
+        super().close()
+        self._lookup.abandon()
         if self._connecting:
             self._connecting.close()
         if self.endpoint:
             cut(self._loop, self.endpoint)
+
+
+class Associating(Way):
+    """To a relay of datagrams.  make: the relay; it is told what to call at its end."""
+
+    def __init__(self, loop: Loop, make: Callable[[Callable[[], None]], DatagramRelay]) -> None:
+        super().__init__(loop)
+        self._make = make
+
+    @property
+    def bound(self) -> Place:
+        return self.relay.bound if self.relay else NOWHERE
+
+    def _search(self) -> bool:
+        self.relay = self._make(self.changed.notify)
+        return False
+
+    def close(self) -> None:
+        super().close()
+        if self.relay:
+            self.relay.close()
+
+
+class Association:
+    """A task: lasts as long as `way.relay`, which it begins."""
+
+    def __init__(self, loop: Loop, way: Way) -> None:
+        self._way = way
+        assert way.relay
+        loop.spawn(way.relay)
+
+    def advance(self) -> bool:
+        assert self._way.relay
+        if self._way.relay.over:
+            return False
+        raise WouldBlock(condition=self._way.changed)

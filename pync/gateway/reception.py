@@ -10,21 +10,24 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from pync.errors import NetworkError, PyncError
-from pync.gateway.reaching import Reaching
+from pync.gateway.reaching import Way
 from pync.loop import Loop
 from pync.stage import Dialogue
-from pync.stream import Endpoint, WouldBlock
+from pync.stream import WouldBlock
 from pync.wire.http.exchange import Exchange
 
 
 class Wish(Protocol):
-    """A client's request."""
+    """A client's request.  datagrams: for a relay of them; host and port are where from, then."""
 
     @property
     def host(self) -> str: ...
 
     @property
     def port(self) -> int: ...
+
+    @property
+    def datagrams(self) -> bool: ...
 
 
 class ProxyDialogue(Dialogue, Protocol):
@@ -43,8 +46,8 @@ class ProxyDialogue(Dialogue, Protocol):
     @property
     def surplus(self) -> bytes: ...
 
-    def grant(self) -> Exchange | None:
-        """The target is reached.  What stands between the two; None for a tunnel."""
+    def grant(self, bound_host: str, bound_port: int, /) -> Exchange | None:
+        """The way is found.  What stands between the two; None for a tunnel."""
 
     def refuse(self, code: int, /) -> None:
         """There is no way to the target, or there must not be."""
@@ -61,32 +64,34 @@ class Codes(NamedTuple):
         return self.known.get(number, self.known.get(type(error), self.otherwise))
 
 
-Reach = Callable[[Wish], Reaching]
-
-
 class Reception:
-    """A dialogue (see stage.Dialogue) at the end of which the target is reached.
+    """A dialogue (see stage.Dialogue) at the end of which there is a way to what is wanted.
 
-    remote: the connection with it; None if nothing is wanted.  exchange: what stands
-    between the two; None for a tunnel.
+    way: None if nothing is wanted.  exchange: what stands between the client and the
+    target; None for a tunnel.
     """
 
     def __init__(
-        self, loop: Loop, client: str, dialogue: ProxyDialogue, codes: Codes, reach: Reach
+        self,
+        loop: Loop,
+        client: str,
+        dialogue: ProxyDialogue,
+        codes: Codes,
+        find_way: Callable[[Wish], Way],
     ) -> None:
-        self.remote: Endpoint | None = None
+        self.way: Way | None = None
         self.exchange: Exchange | None = None
         self._loop = loop
         self._client = client
         self._dialogue = dialogue
         self._codes = codes
-        self._reach = reach
-        self._reaching: Reaching | None = None
+        self._find_way = find_way
+        self._finding: Way | None = None
         self._answered = False
 
     @property
     def established(self) -> bool:
-        return self._dialogue.over or self.remote is not None
+        return self._dialogue.over or self.way is not None
 
     def receive(self, data: bytes | memoryview) -> None:
         self._dialogue.receive(data)
@@ -95,30 +100,30 @@ class Reception:
         self._dialogue.receive_end()
 
     def data_to_send(self, limit: int) -> bytes:
-        """Raises WouldBlock while the target is being reached, NetworkError if it cannot be."""
+        """Raises WouldBlock while a way is looked for, and NetworkError if there is none."""
         words = self._dialogue.data_to_send(limit)
         if words or self._answered or not self._dialogue.request:
             return words
-        self._answer(self._reaching or self._set_out(self._dialogue.request))
+        self._answer(self._finding or self._set_out(self._dialogue.request))
         return self._dialogue.data_to_send(limit)
 
-    def _set_out(self, wish: Wish) -> Reaching:
-        reaching = self._reaching = self._reach(wish)
-        self._loop.spawn(reaching)
-        return reaching
+    def _set_out(self, wish: Wish) -> Way:
+        way = self._finding = self._find_way(wish)
+        self._loop.spawn(way)
+        return way
 
-    def _answer(self, reaching: Reaching) -> None:
-        if not reaching.over:
-            raise WouldBlock(condition=reaching.changed)
+    def _answer(self, way: Way) -> None:
+        if not way.over:
+            raise WouldBlock(condition=way.changed)
         self._answered = True
-        if reaching.error:
-            self._dialogue.refuse(self._codes.of(reaching.error))
-            why = str(reaching.error).replace("\n", "; ")
+        if way.error:
+            self._dialogue.refuse(self._codes.of(way.error))
+            why = str(way.error).replace("\n", "; ")
             raise NetworkError(f"client {self._client}: {why}")
-        self.remote = reaching.endpoint
-        self.exchange = self._dialogue.grant()
+        self.way = way
+        self.exchange = self._dialogue.grant(*way.bound)
 
     def close(self) -> None:
-        """Give up the target."""
-        if self._reaching:
-            self._reaching.close()
+        """Give it up."""
+        if self._finding:
+            self._finding.close()

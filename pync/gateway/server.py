@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import errno
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from pync.access import TargetRule, TargetRules, read_target
 from pync.admission import Admission
-from pync.dial import Connecting
 from pync.environment import Environment
 from pync.errors import Forbidden, NetworkError, ResolveError, UsageError
-from pync.gateway.reaching import Reaching
-from pync.gateway.reception import Codes, ProxyDialogue, Wish
+from pync.gateway.reception import Codes, ProxyDialogue
+from pync.gateway.routes import Routes
 from pync.gateway.visit import ANSWER_LIMIT, Limits, Service, Visit
 from pync.loop import Loop
 from pync.opening import PATIENCE
 from pync.options import Options
 from pync.proxies import password
-from pync.stream import Endpoint, Listener, Peer
-from pync.transports.resolver import Resolver
+from pync.stream import Condition, Endpoint, Listener
 from pync.values import Login
 
 Check = Callable[[str, str], bool]  # whether that user has that password
@@ -42,10 +41,9 @@ def socks4(client: str, check: Check | None) -> ProxyDialogue:  # noqa: ARG001
 
 
 def socks5(client: str, check: Check | None) -> ProxyDialogue:
-    from pync.wire.socks import Command
     from pync.wire.socks5 import Socks5Server
 
-    return Socks5Server(client, check, [Command.CONNECT])
+    return Socks5Server(client, check)
 
 
 def http(client: str, check: Check | None) -> ProxyDialogue:
@@ -73,28 +71,23 @@ KINDS: Mapping[str, Kind] = {
 
 
 class ProxyServer:
-    """A task: admits the clients of `listener` for ever, and serves each as a proxy."""
+    """Serves clients as a proxy, any number of them."""
 
-    def __init__(
-        self,
-        loop: Loop,
-        listener: Listener,
-        service: Service,
-        options: Options,
-        environment: Environment,
-    ) -> None:
+    def __init__(self, loop: Loop, options: Options, environment: Environment) -> None:
+        """Raises UsageError for what cannot be served."""
         self._loop = loop
         self._options = options
-        self._targets = for_targets(options)
         self._environment = environment
-        self._service = service
+        self._service = service(options, environment)
         self._limits = limits(options)
-        self._resolver = Resolver(loop)
-        self._admission = Admission(listener, self._admit, environment.complain)
+        onward = for_targets(options)
+        self._routes = Routes(loop, onward, rules(options), self._limits.open, self._say)
         self._visits: set[Visit] = set()
+        self._left = Condition()
 
-    def advance(self) -> bool:
-        return self._admission.advance()
+    def admission(self, listener: Listener) -> Admission:
+        """A task: serves all that come, for ever."""
+        return Admission(listener, self._admit, self._environment.complain, self._left)
 
     def _admit(self, client: Endpoint) -> None:
         self._loop.spawn(self.visit(client))
@@ -102,26 +95,18 @@ class ProxyServer:
     def visit(self, client: Endpoint) -> Visit:
         """A task: serves this one.  Without --keep-open it raises what ends it."""
         self._say(f"Connection received on {client.peer.came_from(numeric=True)}")
-        visit = Visit(self._loop, client, self._service, self._reach, self._limits, self._part)
+        find_way = self._routes.find
+        visit = Visit(self._loop, client, self._service, find_way, self._limits, self._part)
         self._visits.add(visit)
         return visit
 
     def _part(self, visit: Visit, error: NetworkError | None) -> None:
         self._visits.discard(visit)
-        self._admission.left.notify()
+        self._left.notify()
         if error and not self._options.keep_open:
             raise error
         if error:
             self._environment.complain(str(error))
-
-    def _reach(self, wish: Wish) -> Reaching:
-        look_up = partial(self._resolver.look_up, wish.host, wish.port, "tcp", self._targets)
-        abandon = self._resolver.abandon
-        deadline = self._loop.clock() + self._limits.open
-        return Reaching(self._loop, wish.host, look_up, abandon, self._connect, deadline)
-
-    def _connect(self, addresses: Sequence[Peer]) -> Connecting:
-        return Connecting(self._targets, self._loop, self._say, addresses)
 
     def _say(self, line: str) -> None:
         if self._options.verbose:
@@ -131,7 +116,18 @@ class ProxyServer:
         """End all visits at once."""
         for visit in self._visits:
             visit.break_off()
-        self._resolver.close()
+        self._routes.close()
+
+
+def rules(options: Options) -> TargetRules:
+    return TargetRules([read_rule(text) for text in options.proxy_allow])
+
+
+def read_rule(text: str) -> TargetRule:
+    try:
+        return read_target(text)
+    except ValueError as error:
+        raise UsageError(f"--proxy-allow: {text!r} is {error}") from None
 
 
 def service(options: Options, environment: Environment) -> Service:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from pync.endings import DRAIN, GRACE, Closing, Terms
 from pync.errors import NetworkError, ProtocolError, TimedOut
 from pync.gateway.passage import Passage, Pause
-from pync.gateway.reaching import Reaching
-from pync.gateway.reception import Codes, ProxyDialogue, Reach, Reception, Wish
+from pync.gateway.reaching import Association, Way
+from pync.gateway.reception import Codes, ProxyDialogue, Reception, Wish
 from pync.loop import Loop, Task
 from pync.opening import PATIENCE, Layer, Opening, cut, last_words
 from pync.session import Session
@@ -56,17 +56,17 @@ class Visit:
         loop: Loop,
         client: Endpoint,
         service: Service,
-        reach: Reach,
+        find_way: Callable[[Wish, Endpoint], Way],
         limits: Limits,
         ended: Callable[[Visit, NetworkError | None], None],
     ) -> None:
         self._loop = loop
         self._client = client
         self._name = str(client.peer)
-        self._remote: Endpoint | None = None
+        self._way: Way | None = None
         self._service = service
         self._dialogue = service.dialogue(self._name)
-        self._reach = reach
+        self._find_way = find_way
         self._limits = limits
         self._ended = ended
         self._script = self._serve()
@@ -94,18 +94,23 @@ class Visit:
 
     def break_off(self) -> None:
         """End it at once, so that neither side takes this for the end."""
-        for endpoint in (self._client, self._remote):
-            if endpoint:
-                cut(self._loop, endpoint)
+        cut(self._loop, self._client)
+        if self._way:
+            self._way.close()
 
     def _serve(self) -> Script:
         while not self._dialogue.over:
             exchange = yield from self._receive()
-            if exchange:
-                yield from self._pass_on(exchange)
-            elif self._remote:
-                yield from self._join(self._remote)
+            if self._way is None:
+                break
+            if self._way.relay:
+                yield Association(self._loop, self._way)
                 return
+            assert self._way.endpoint
+            if exchange is None:
+                yield from self._join(self._way.endpoint)
+                return
+            yield from self._pass_on(exchange, self._way.endpoint)
         yield from self._take_leave()
 
     def _receive(self) -> Generator[Task, None, Exchange | None]:
@@ -121,13 +126,13 @@ class Visit:
         except NetworkError:
             reception.close()
             raise
-        self._remote = reception.remote
+        self._way = reception.way
         return reception.exchange
 
-    def _set_out(self, wish: Wish) -> Reaching:
+    def _set_out(self, wish: Wish) -> Way:
         """From here on it is the target's time, and then the client's to take the answer."""
         self._opening.extend(self._loop.clock() + 2 * self._limits.open)
-        return self._reach(wish)
+        return self._find_way(wish, self._client)
 
     def _join(self, remote: Endpoint) -> Script:
         """The tunnel."""
@@ -150,11 +155,10 @@ class Visit:
             raise
         yield self._farewell(self._limits.idle)
 
-    def _pass_on(self, exchange: Exchange) -> Script:
+    def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script:
         """One exchange, up to the client's next words."""
-        assert self._remote
         try:
-            yield Passage(self._loop, self._client, self._remote, exchange, self._limits.answer)
+            yield Passage(self._loop, self._client, origin, exchange, self._limits.answer)
         except NetworkError:
             cut(self._loop, self._client)
             raise

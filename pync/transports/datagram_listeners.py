@@ -7,7 +7,17 @@ from collections import deque
 from collections.abc import Callable
 
 from pync.options import Options
-from pync.stream import ROOM, Condition, EndOfStream, Endpoint, Peer, Sink, Source, WouldBlock
+from pync.stream import (
+    READ,
+    ROOM,
+    Condition,
+    EndOfStream,
+    Endpoint,
+    Peer,
+    Sink,
+    Source,
+    WouldBlock,
+)
 from pync.transports.datagrams import (
     AddressedSink,
     DatagramEndpoint,
@@ -72,9 +82,16 @@ class FirstPeerListener(DatagramListener):
     _given = False
 
     def accept(self) -> Endpoint:
-        _, address = receive(self._sock, flags=socket.MSG_PEEK)
+        for _ in range(self.TURNED_AWAY):
+            _, address = receive(self._sock, flags=socket.MSG_PEEK)
+            peer = self._name(address)
+            if self.admits(peer):
+                return self._give(address, peer)
+            receive(self._sock)
+        raise WouldBlock(self._sock.fileno(), READ)
+
+    def _give(self, address: Address, peer: Peer) -> Endpoint:
         self._given = True
-        peer = self._name(address)
         why_not = self._connect(address, peer)
         source = FirstPeerSource(self._sock, peer, address, connected=not why_not)
         answers = DatagramSink(self._sock, peer, forgiving=True)
@@ -177,17 +194,19 @@ class ManyPeersListener(DatagramListener):
             datagram = bytes(ROOM[:count])
             inbox = self._inboxes.pop(address, None)
             if inbox is None:
-                return self._newcomer(datagram, address)
+                peer = self._name(address)
+                if not self.admits(peer):
+                    continue
+                return self._newcomer(datagram, address, peer)
             self._inboxes[address] = self._latest = inbox
             inbox.put(datagram)
         raise WouldBlock(after=0)
 
-    def _newcomer(self, datagram: bytes, address: Address) -> Endpoint:
+    def _newcomer(self, datagram: bytes, address: Address, peer: Peer) -> Endpoint:
         if len(self._inboxes) >= self.PEERS:
             self._inboxes.pop(next(iter(self._inboxes))).expire()
         inbox = self._inboxes[address] = Inbox(Condition())
         inbox.put(datagram)
-        peer = self._name(address)
         sink = AddressedSink(self._sock, peer, address) if address else Unanswerable(NO_ADDRESS)
         return SharedEndpoint(inbox, sink, peer, lambda: self._forget(address, inbox))
 

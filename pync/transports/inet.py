@@ -145,6 +145,12 @@ def local_addresses(
         raise LocalError(str(error)) from None
 
 
+def hosts(name: str, options: Options) -> list[str]:
+    """The numbers of a name, of both families.  Raises LocalError or UsageError."""
+    both = options._replace(ipv4=False, ipv6=False)
+    return [address.host for address in local_addresses(name, 0, "tcp", both)]
+
+
 def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
     """A socket to reach `address` with, as options want it.
 

@@ -19,6 +19,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from pync.address import check_name
@@ -46,9 +47,12 @@ class Answer(NamedTuple):
 class Lookup:
     """The search for a host's addresses."""
 
-    def __init__(self, find: Callable[[], list[InetAddress]], host: str) -> None:
+    def __init__(
+        self, find: Callable[[], list[InetAddress]], host: str, abandon: Callable[[Lookup], None]
+    ) -> None:
         self._find = find
         self._host = host
+        self._abandon = abandon
         self._answer: Answer | None = None
         self._answered = Condition()
 
@@ -59,6 +63,10 @@ class Lookup:
         if self._answer.error:
             raise ResolveError(self._answer.error)
         return self._answer.addresses
+
+    def abandon(self) -> None:
+        """The answer is not wanted any more."""
+        self._abandon(self)
 
     def search(self) -> Answer:
         """Find the answer, however long that takes."""
@@ -113,7 +121,8 @@ class Resolver:
 
     def look_up(self, host: str, port: int, protocol: str, options: Options) -> Lookup:
         """As inet.look_up; whatever goes wrong is told by the Lookup."""
-        lookup = Lookup(lambda: self._find(host, port, protocol, options), host)
+        find = partial(self._find, host, port, protocol, options)
+        lookup = Lookup(find, host, self._abandon)
         if answer := without_search(host, port, protocol, options):
             lookup.settle(answer)
         else:
@@ -139,8 +148,7 @@ class Resolver:
             threading.Thread(target=self._work, name=NAME, daemon=True).start()
             self._threads += 1
 
-    def abandon(self, lookup: Lookup) -> None:
-        """Its answer is not wanted any more."""
+    def _abandon(self, lookup: Lookup) -> None:
         with self._changed:
             self._queue.pop(lookup, None)
 

@@ -245,6 +245,7 @@ class BoundListener(Listener):
         sock.setblocking(False)
         self.places = places
         self.descriptors = (sock.fileno(),)
+        self.admits = lambda _: True
         self._sock = sock
         self._clean_up = clean_up
 
@@ -267,6 +268,14 @@ class SocketListener(BoundListener):
         self._endpoint = endpoint
 
     def accept(self) -> Endpoint:
+        for _ in range(self.TURNED_AWAY):
+            endpoint = self._next()
+            if self.admits(endpoint.peer):
+                return endpoint
+            endpoint.abort()
+        raise WouldBlock(self._sock.fileno(), READ)
+
+    def _next(self) -> Endpoint:
         while True:
             try:
                 connection, address = self._sock.accept()

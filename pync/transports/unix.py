@@ -40,6 +40,10 @@ class UnixAddress(NamedTuple):
     path: str
 
     @property
+    def host(self) -> str:
+        return ""
+
+    @property
     def sockaddr(self) -> str:
         return "\0" + self.path[1:] if self.abstract else self.path
 

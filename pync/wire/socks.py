@@ -36,6 +36,11 @@ class Request(NamedTuple):
     port: int
     user: str
 
+    @property
+    def datagrams(self) -> bool:
+        """Whether it is for a relay of datagrams."""
+        return self.command == Command.UDP_ASSOCIATE
+
 
 class SocksClient(Questions):
     """A dialogue with the proxy that messages call `peer`, which is to do what is `wanted`."""

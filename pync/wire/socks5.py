@@ -8,7 +8,7 @@ as zero and not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -141,17 +141,11 @@ class Socks5Server(SocksServer):
     """The server.
 
     peer: the client as messages name it.  check: tells whether a user has a password;
-    without it nobody is asked.  commands: what may be asked for.
+    without it nobody is asked.  A request is to CONNECT or for UDP_ASSOCIATE.
     """
 
-    def __init__(
-        self,
-        peer: str,
-        check: Check | None = None,
-        commands: Collection[Command] = (Command.CONNECT, Command.UDP_ASSOCIATE),
-    ) -> None:
+    def __init__(self, peer: str, check: Check | None = None) -> None:
         self._check = check
-        self._commands = commands
         super().__init__("SOCKS5", peer, self._listen())
 
     def grant(self, bound_host: str = NOWHERE, bound_port: int = 0) -> None:
@@ -170,7 +164,7 @@ class Socks5Server(SocksServer):
             words = answer(Reply.ADDRESS_TYPE_NOT_SUPPORTED)
             raise self._turned_away(words, unknown_kind(kind))
         target = yield from self._or_refuse(answer(Reply.FAILURE), place(kind))
-        if command not in self._commands:
+        if command not in (Command.CONNECT, Command.UDP_ASSOCIATE):
             words = answer(Reply.COMMAND_NOT_SUPPORTED)
             raise self._turned_away(words, f"it wants command {command}, which is not supported")
         self.request = Request(Command(command), *target, user)

@@ -36,6 +36,10 @@ class Request(NamedTuple):
     port: int
     head: h11.Request | None
 
+    @property
+    def datagrams(self) -> bool:
+        return False
+
 
 def read_request(request: h11.Request) -> Request:
     """Raises ValueError for what a proxy cannot do, or not for sure."""

@@ -81,7 +81,7 @@ class HttpProxy:
         self._client.refuse(status, method)
         self.over = True
 
-    def grant(self) -> Exchange | None:
+    def grant(self, _bound_host: str = "", _bound_port: int = 0) -> Exchange | None:
         """The connection to what is wanted stands.  None: a tunnel.  Raises as receive does."""
         assert self.request
         if self.request.head:

@@ -59,7 +59,17 @@ def peer_certificate(tls: ssl.SSLObject) -> Certificate | None:
         return None
     der = ssl.PEM_cert_to_DER_cert(chain[0].public_bytes())
     texts = (*contents(chain[0]), fingerprint(der))
+    forget_errors(tls)
     return Certificate(*map(printable, texts))
+
+
+def forget_errors(tls: ssl.SSLObject) -> None:
+    """Empty OpenSSL's queue of errors.
+
+    What ssl leaves there when it passes over a part that cannot be read would be taken for
+    the next connection's failing.  It has no call for this, but a new object begins with it.
+    """
+    tls.context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), tls.server_side)
 
 
 def contents(certificate: Any) -> Sequence[str]:

@@ -16,6 +16,7 @@ from pync.wire.tls.certificates import fingerprint, words
 # The same with each Python; a certificate in a file of trusted ones need not be an authority's.
 VERIFY = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which ssl has no name for
+NO_COMPRESSED = 1 << 33  # nor for SSL_OP_NO_RX_CERTIFICATE_COMPRESSION, of OpenSSL 3.2
 CERTIFICATE, HANDSHAKE = 11, 22  # a message and a record's type (RFC 8446, 4 and 5.1)
 LOCKED = "the key wants its passphrase, from PYNC_SSL_PASSPHRASE or a terminal"
 FOREIGN_KEY = "the key does not belong to the certificate"
@@ -91,6 +92,9 @@ def pin(context: ssl.SSLContext, wanted: str) -> None:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
+    if ssl.OPENSSL_VERSION_INFO >= (3, 2):
+        # A compressed certificate comes in another message (RFC 8879, 4), which tells nothing.
+        context.options |= ssl.Options(NO_COMPRESSED)
     context._msg_callback = look  # type: ignore[attr-defined]
 
 

@@ -23,7 +23,7 @@ from collections import deque
 
 from pync.errors import ConnectionLost, NetworkError, ProtocolError
 from pync.wire.tls.certificates import describe, fingerprint
-from pync.wire.tls.reasons import cut_short, explain, not_pinned
+from pync.wire.tls.reasons import cut_short, explain, no_tls, not_pinned
 
 RECORD = 16 * 1024  # bytes that a record holds at the most (RFC 8446, 5.1)
 ANSWERS = 64 * 1024  # bytes of ours that a peer may ask for and not take
@@ -34,7 +34,8 @@ class Tls:
     """The engine (see stage.Engine), in the role that `context` is for.
 
     peer: what it is called in errors.  name: the host that a client asks for and
-    checks.  pin: the fingerprint of the only certificate that will do.
+    checks.  pin: the fingerprint of the only certificate that will do.  trust: how to
+    vouch for a peer for whom nobody does, where that is not by the options for TLS.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Tls:
         peer: str,
         name: str | None = None,
         pin: str | None = None,
+        trust: str = "",
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         listens = context.protocol == ssl.PROTOCOL_TLS_SERVER
         self._tls = context.wrap_bio(self._incoming, self._outgoing, listens, name)
         self._peer = peer
         self._pin = pin
+        self._trust = trust
         self._first = b""
         self._plain: deque[bytes] = deque()  # decrypted and not given yet
         self._broken: NetworkError | None = None  # for when all that came before is given
@@ -85,6 +88,8 @@ class Tls:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
+            if why := no_tls(self._first):  # OpenSSL wants five bytes to see that
+                raise self._failure(why) from None
             return
         except ssl.SSLError as error:
             raise self._failed(error) from None
@@ -192,7 +197,7 @@ class Tls:
 
     def _failed(self, error: ssl.SSLError) -> ProtocolError:
         first = b"" if self.established else self._first
-        return self._failure(explain(error, self._tls, first, self._pin))
+        return self._failure(explain(error, self._tls, first, self._pin, self._trust))
 
     def _failure(self, why: str) -> ProtocolError:
         return ProtocolError(self._told(why))

@@ -12,7 +12,7 @@ PIN = "pin it with --ssl-fingerprint"
 
 
 def untrusted(found: Certificate) -> str:
-    return f"{found.issuer} is not trusted; {TRUST}, or {PIN} {found.fingerprint}"
+    return f"{found.issuer} is not trusted"
 
 
 def mismatch(found: Certificate) -> str:
@@ -23,7 +23,7 @@ def mismatch(found: Certificate) -> str:
 REFUSALS: Mapping[int, Callable[[Certificate], str]] = {
     9: lambda found: f"certificate is not yet valid, but from {found.begins}",
     10: lambda found: f"certificate has expired, on {found.ends}",
-    18: lambda found: f"self-signed certificate; {PIN} {found.fingerprint}",
+    18: lambda _: "self-signed certificate",
     19: untrusted,
     20: untrusted,
     21: untrusted,
@@ -31,7 +31,8 @@ REFUSALS: Mapping[int, Callable[[Certificate], str]] = {
     64: mismatch,
 }
 DATED = (9, 10)
-UNKNOWN = (18, 19, 20, 21)  # of those, what says that nobody vouches for it
+SELF_SIGNED = 18
+UNKNOWN = (SELF_SIGNED, 19, 20, 21)  # of those, what says that nobody vouches for it
 ALERT = "_ALERT_"  # in OpenSSL's name of an error that is the peer's
 RECORD_TYPES = range(20, 25)  # RFC 8446, 5.1, and heartbeats
 
@@ -46,12 +47,24 @@ def not_pinned(fingerprint: str | None) -> str:
     return f"certificate is {fingerprint or 'another'}, not the pinned one"
 
 
-def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | None) -> str:
-    """`error` in words.  tls: where it happened; first: what the peer began with."""
+def no_tls(first: bytes) -> str:
+    """What it means that a peer begins so; nothing if TLS may begin so."""
+    if not first or first[0] in RECORD_TYPES:
+        return ""
+    return f"the peer does not speak TLS, but says {first.splitlines()[0]!r}"
+
+
+def explain(
+    error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | None, trust: str
+) -> str:
+    """`error` in words.
+
+    tls: where it happened.  first: what the peer began with.  pin, trust: as Tls has them.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
-        return refused(error, peer_certificate(tls), pin)
-    if first and first[0] not in RECORD_TYPES:
-        return f"the peer does not speak TLS, but says {first.splitlines()[0]!r}"
+        return refused(error, peer_certificate(tls), pin, trust)
+    if plain := no_tls(first):
+        return plain
     if isinstance(error, ssl.SSLEOFError):
         return "the peer closed the connection during the handshake"
     if error.library == "BIO":  # ours are in memory and do not fail
@@ -62,7 +75,9 @@ def explain(error: ssl.SSLError, tls: ssl.SSLObject, first: bytes, pin: str | No
     return words(reason) or str(error)
 
 
-def refused(error: ssl.SSLCertVerificationError, found: Certificate | None, pin: str | None) -> str:
+def refused(
+    error: ssl.SSLCertVerificationError, found: Certificate | None, pin: str | None, trust: str
+) -> str:
     if pin and error.verify_code in UNKNOWN:
         return not_pinned(found and found.fingerprint)
     if pin or not found:  # OpenSSL keeps no client's that it refused
@@ -70,4 +85,11 @@ def refused(error: ssl.SSLCertVerificationError, found: Certificate | None, pin:
     if error.verify_code in DATED and found.current:
         return f"an authority's {error.verify_message}"
     row = REFUSALS.get(error.verify_code)
-    return row(found) if row else error.verify_message
+    reason = row(found) if row else error.verify_message
+    way_out = f"; {trust or ways_out(error, found)}" if error.verify_code in UNKNOWN else ""
+    return reason + way_out
+
+
+def ways_out(error: ssl.SSLCertVerificationError, found: Certificate) -> str:
+    pinned = f"{PIN} {found.fingerprint}"
+    return pinned if error.verify_code == SELF_SIGNED else f"{TRUST}, or {pinned}"

@@ -1,0 +1,276 @@
+"""Who may connect, and where a proxy's clients may go.
+
+An entry of a rule is an address, a network (10.0.0.0/8), a range (10.0.0.1-10.0.0.20,
+or nmap's 10.0.0.1-20), or a name.  An IPv4 address that comes in IPv6's clothes,
+::ffff:10.0.0.1, is the IPv4 address, in entries as in what is compared with them; so
+::/0 is IPv6 alone.  The scope of fe80::1%eth0 is nothing to a rule.
+
+What cannot be read raises ValueError with words that go behind "... is".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from pync.errors import LocalError, UsageError
+
+if TYPE_CHECKING:
+    from pync.stream import Peer
+
+# An address as it is compared: its IP version and its number.  A span is all from one to another.
+Place: TypeAlias = tuple[int, int]
+Span: TypeAlias = tuple[Place, Place]
+IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Its last label has more than digits, or it would be a mistaken address.
+NAME = re.compile(r"(?:[\w-]+\.)*(?=[\w-]*[^\W\d])[\w-]+\.?")
+LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761, section 6.3, whatever the system's files say
+PORTS = re.compile(r"\d{1,5}|\d{1,5}-(?:\d{1,5})?|-\d{1,5}", re.ASCII)
+ANY_PORT = (range(1 << 16),)
+
+
+def read_span(entry: str) -> Span | None:
+    """The addresses of an entry; None for a name."""
+    if address := read_address(entry):
+        return span(address, address)
+    low, dash, high = entry.partition("-")
+    if "/" in entry:
+        return read_network(entry)
+    if dash and (first := read_address(low)):
+        last = read_address(high) or read_address(f"{low.rpartition('.')[0]}.{high}")
+        if last is None:
+            raise ValueError("not a range such as 10.0.0.1-10.0.0.20 or 10.0.0.1-20")
+        return span(first, last)
+    if not NAME.fullmatch(entry):
+        raise ValueError("neither an address, a network, a range nor the name of a host")
+    return None
+
+
+def read_address(text: str) -> IP | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def read_network(text: str) -> Span:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("not a network such as 10.0.0.0/8 or fd00::/8") from None
+    return span(network[0], network[-1])
+
+
+def span(first: IP, last: IP) -> Span:
+    low, high = place(first), place(last)
+    if low[0] != high[0]:  # more than IPv4's addresses in IPv6's clothes, or a mistake
+        low, high = (first.version, int(first)), (last.version, int(last))
+    if low[0] != high[0]:
+        raise ValueError("a range from one family to another")
+    if low > high:
+        raise ValueError("a range that ends before it begins")
+    return low, high
+
+
+def place(address: IP) -> Place:
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.version, int(address)
+
+
+class Addresses:
+    """A set of addresses, in which one is found quickly however many rules made it."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._lows: list[Place] = []
+        self._highs: list[Place] = []
+        for low, high in sorted(spans):
+            if self._highs and low <= self._highs[-1]:
+                self._highs[-1] = max(high, self._highs[-1])
+            else:
+                self._lows.append(low)
+                self._highs.append(high)
+
+    def __contains__(self, host: str) -> bool:
+        """Whether `host`, a number, is among them."""
+        address = read_address(host)
+        if address is None:
+            return False
+        where = place(address)
+        before = bisect_right(self._lows, where)
+        return before > 0 and where <= self._highs[before - 1]
+
+
+# --- clients ---
+
+Resolve: TypeAlias = Callable[[str], Iterable[str]]  # the numbers of a name
+
+
+class Entries(NamedTuple):
+    """What an option such as --allow lists, and the file that goes with it: --allowfile."""
+
+    option: str
+    listed: Sequence[str]
+    path: str | None
+
+    @property
+    def given(self) -> bool:
+        return bool(self.listed) or self.path is not None
+
+    def addresses(self, resolve: Resolve) -> Addresses:
+        """All of them.  Raises UsageError or LocalError."""
+        read = (spans(where, entry, resolve) for where, entry in self._all())
+        return Addresses(itertools.chain.from_iterable(read))
+
+    def _all(self) -> Iterator[tuple[str, str]]:
+        """Each entry, behind the words that say where it stands."""
+        yield from ((self.option, entry) for entry in self.listed)
+        for number, line in enumerate(read_lines(self.path) if self.path else (), 1):
+            for entry in line.partition("#")[0].replace(",", " ").split():
+                yield f"{self.option}file: {self.path}, line {number}", entry
+
+
+def spans(where: str, entry: str, resolve: Resolve) -> list[Span]:
+    try:
+        found = read_span(entry)
+    except ValueError as error:
+        raise UsageError(f"{where}: {entry!r} is {error}") from None
+    if found:
+        return [found]
+    hosts = LOCALHOST if canonical(entry) == "localhost" else resolve(entry)
+    return [span(address, address) for host in hosts if (address := read_address(host))]
+
+
+def read_lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib takes long to import
+            return file.read().splitlines()
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LocalError(f"cannot read {path}: it is not text in UTF-8") from None
+
+
+class Doorkeeper:
+    """Says of each peer whether it may connect, and tells of those that may not.
+
+    As with ncat, who is denied is not let in by being allowed as well: with rules that
+    allow, only those may connect that they name and that no rule denies.
+
+    Who comes again and again, as a denied peer's datagrams do, is told of once, until
+    it is somebody else's turn.
+    """
+
+    def __init__(
+        self, allow: Entries, deny: Entries, resolve: Resolve, complain: Callable[[str], None]
+    ) -> None:
+        """Read the rules, and look up the names in them.  Raises UsageError or LocalError."""
+        self._allowed = allow.addresses(resolve) if allow.given else None
+        self._denied = deny.addresses(resolve)
+        self._complain = complain
+        self._last = ""
+
+    def admits(self, peer: Peer) -> bool:
+        if self._may_come(peer.host):
+            return True
+        if str(peer) != self._last:
+            self._last = str(peer)
+            self._complain(f"connection from {peer} denied")
+        return False
+
+    def _may_come(self, host: str) -> bool:
+        return host not in self._denied and (self._allowed is None or host in self._allowed)
+
+
+# --- targets ---
+
+
+class ByAddress(NamedTuple):
+    """Is about where a connection really goes, so that no name leads around it."""
+
+    addresses: Addresses
+
+    def could_mean(self, host: str) -> bool:
+        return read_address(host) is None or host in self.addresses
+
+    def means(self, host: str, address: str) -> bool:  # noqa: ARG002
+        return address in self.addresses
+
+
+class ByName(NamedTuple):
+    """Is about what was asked for, wherever that leads.  pattern: NAME, *.NAME or *."""
+
+    pattern: str
+
+    def could_mean(self, host: str) -> bool:
+        if self.pattern == "*":
+            return True
+        name = canonical(host)
+        if self.pattern[0] == "*":
+            return name.endswith(self.pattern[1:]) and bool(NAME.fullmatch(name))
+        return name == self.pattern
+
+    def means(self, host: str, address: str) -> bool:  # noqa: ARG002
+        return self.could_mean(host)
+
+
+class TargetRule(NamedTuple):
+    """A place that a proxy's clients may go to."""
+
+    place: ByAddress | ByName
+    ports: tuple[range, ...]
+
+    def has(self, port: int) -> bool:
+        return any(port in some for some in self.ports)
+
+
+class TargetRules:
+    """Where a proxy's clients may go: where one of `rules` leads; without any, anywhere."""
+
+    def __init__(self, rules: Sequence[TargetRule]) -> None:
+        self._rules = rules
+
+    def may_ask_for(self, host: str, port: int) -> bool:
+        """Whether `host`, as it was asked for, may be looked up: some address could do."""
+        return not self._rules or any(place.could_mean(host) for place in self._places(port))
+
+    def may_reach(self, host: str, port: int, address: str) -> bool:
+        """Whether a connection may go to `address`, a number that was found for `host`."""
+        return not self._rules or any(place.means(host, address) for place in self._places(port))
+
+    def _places(self, port: int) -> Iterator[ByAddress | ByName]:
+        return (rule.place for rule in self._rules if rule.has(port))
+
+
+def read_target(text: str) -> TargetRule:
+    """A rule as in 10.0.0.0/8, example.com:443, *.example.com:80,8000-8100 or [::1]:1-1023."""
+    match = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+))(?::([^:]+))?", text)
+    host, ports = (match[1] or match[2], match[3]) if match else (text, None)
+    among = ANY_PORT if ports is None else tuple(map(read_ports, ports.split(",")))
+    if host == "*" or (host[:2] == "*." and NAME.fullmatch(host[2:])):
+        return TargetRule(ByName(canonical(host)), among)
+    found = read_span(host)
+    return TargetRule(ByAddress(Addresses([found])) if found else ByName(canonical(host)), among)
+
+
+def read_ports(text: str) -> range:
+    low, dash, high = text.partition("-")
+    if PORTS.fullmatch(text):
+        first = int(low or 1)
+        last = int(high or 65535) if dash else first
+        if 1 <= first <= last <= 65535:
+            return range(first, last + 1)
+    raise ValueError("not a rule with ports such as 80, 80,443, 8000-8100, 1- or -1024")
+
+
+def canonical(name: str) -> str:
+    """A name as it is compared: an international one as the DNS has it."""
+    if not name.isascii():
+        with suppress(UnicodeError):
+            name = name.encode("idna").decode()
+    return name.lower().removesuffix(".")
