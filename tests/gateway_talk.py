@@ -24,6 +24,8 @@ from harness import PATIENCE, Program, descriptors
 from plain_peer import HERE, drain, drain_until_any_end, start
 from socks_scripts import message
 
+from pync.wire.socks import literal
+
 KINDS = ("http", "socks4", "socks4a", "socks5")
 NOWHERE = "nobody.invalid"  # a name that has no address (RFC 6761 section 6.4)
 CHUNKED = "transfer-encoding"
@@ -93,12 +95,10 @@ def socks5_request(host: str, port: int, command: str = "01") -> bytes:
 
 
 def socks5_host(host: str) -> bytes:
-    for kind, family in (b"\1", socket.AF_INET), (b"\4", socket.AF_INET6):
-        try:
-            return kind + socket.inet_pton(family, host)
-        except OSError:
-            pass
-    return b"\3" + bytes([len(host)]) + host.encode()
+    address = literal(host)
+    if address is None:
+        return b"\3" + bytes([len(host)]) + host.encode()
+    return {4: b"\1", 6: b"\4"}[address.version] + address.packed
 
 
 ASKING: dict[str, Callable[[str, int], bytes]] = {

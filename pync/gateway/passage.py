@@ -11,7 +11,7 @@ from pync.stage import Dialogue, Stage
 from pync.stream import EndOfStream, Endpoint, Sink, Source, WouldBlock
 from pync.wire.http.exchange import Exchange
 
-BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
+REQUEST_TIMEOUT, BAD_GATEWAY, GATEWAY_TIMEOUT = 408, 502, 504
 PIECE = 64 * 1024  # bytes of a next request that are read at a time
 
 
@@ -67,8 +67,14 @@ class Passage:
         elif self._answer.error:
             self._fail(BAD_GATEWAY, str(self._answer.error))
         elif due <= self._loop.clock():
-            self._fail(GATEWAY_TIMEOUT, f"{self._origin.peer} does not answer")
+            self._fail(*self._silence())
         raise WouldBlock(until=due, condition=self._changed)
+
+    def _silence(self) -> tuple[int, str]:
+        """Whose it is: the client may not have said all that it wants."""
+        if self._exchange.asked or self._question.stuck:
+            return GATEWAY_TIMEOUT, f"{self._origin.peer} does not answer"
+        return REQUEST_TIMEOUT, f"client {self._client.peer} says only half of its request"
 
     def _stop_asking(self) -> None:
         """What has been read of the next request is kept; no more is."""
