@@ -250,11 +250,16 @@ def crlf(text: str) -> bytes:
 # --- what can be asked of a pync ---
 
 
+def drain_to_any_end(sock: socket.socket) -> bytes:
+    """What comes up to the other side's FIN or RST."""
+    return drain_until_any_end(sock)[0]
+
+
 def settled(pync: Program) -> int:
     """How many descriptors it has without a client, which it had one of before."""
     with dial(pync.port) as client:
         client.sendall(b"\0\r\n\r\n")
-        drain_until_any_end(client)
+        drain_to_any_end(client)
     last = 0
     while last != (last := len(descriptors(pync.pid))):
         time.sleep(0.05)
