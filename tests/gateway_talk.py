@@ -134,10 +134,20 @@ def receive(sock: socket.socket, size: int) -> bytes:
 
 
 def ask(
-    kind: str, proxy_port: int, port: int, host: str = HERE, *, glued: bytes = b"", **how: Any
+    kind: str,
+    proxy_port: int,
+    port: int,
+    host: str = HERE,
+    *,
+    glued: bytes = b"",
+    address: str = HERE,
+    **how: Any,
 ) -> socket.socket:
-    """A client that has its tunnel to host and port.  glued: what comes with the request."""
-    client = dial(proxy_port, **how)
+    """A client that has its tunnel to host and port, from the proxy at that address.
+
+    glued: what comes with the request.
+    """
+    client = dial(proxy_port, address, **how)
     client.sendall(ASKING[kind](host, port) + glued)
     read_grant(kind, client)
     return client
