@@ -11,6 +11,7 @@ Everything waits with a limit, so that nothing here hangs.
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from typing import Any, BinaryIO, NamedTuple
 from harness import PATIENCE, Program, descriptors
 from plain_peer import HERE, drain, drain_until_any_end, start
 from socks_scripts import message
+
+from pync.wire.socks import literal
 
 KINDS = ("http", "socks4", "socks4a", "socks5")
 NOWHERE = "nobody.invalid"  # a name that has no address (RFC 6761 section 6.4)
@@ -92,12 +95,34 @@ def socks5_request(host: str, port: int, command: str = "01") -> bytes:
 
 
 def socks5_host(host: str) -> bytes:
-    for kind, family in (b"\1", socket.AF_INET), (b"\4", socket.AF_INET6):
-        try:
-            return kind + socket.inet_pton(family, host)
-        except OSError:
-            pass
-    return b"\3" + bytes([len(host)]) + host.encode()
+    address = literal(host)
+    if address is None:
+        return b"\3" + bytes([len(host)]) + host.encode()
+    return {4: b"\1", 6: b"\4"}[address.version] + address.packed
+
+
+ASKING: dict[str, Callable[[str, int], bytes]] = {
+    "http": connect_request,
+    "socks4": socks4_request,
+    "socks4a": socks4a_request,
+    "socks5": socks5_request,
+}
+GRANTED = {
+    "http": re.compile(rb"HTTP/1\.1 200 Connection established\r\n\r\n"),
+    "socks4": re.compile(rb"\x00\x5a.{6}", re.DOTALL),
+    "socks4a": re.compile(rb"\x00\x5a.{6}", re.DOTALL),
+    "socks5": re.compile(rb"\x05\x00\x05\x00\x00(\x01.{4}|\x04.{16})..", re.DOTALL),
+}
+LONGEST_GRANT = 64
+
+
+def read_grant(kind: str, client: socket.socket) -> None:
+    """What says that the tunnel stands, and not a byte more."""
+    said = b""
+    while not GRANTED[kind].fullmatch(said):
+        said += (more := client.recv(1))
+        assert more, said
+        assert len(said) < LONGEST_GRANT, said
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
@@ -108,46 +133,23 @@ def receive(sock: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def told_of_a_tunnel(client: socket.socket) -> None:
-    connected = b"HTTP/1.1 200 Connection established\r\n\r\n"
-    assert receive(client, len(connected)) == connected
-
-
-def told_by_socks4(client: socket.socket) -> None:
-    assert receive(client, 8)[:2] == b"\0\x5a"
-
-
-def told_by_socks5(client: socket.socket) -> None:
-    """That there is a tunnel, and where the proxy's side of it is."""
-    assert receive(client, 5) == b"\5\0\5\0\0"
-    family, size = {1: (socket.AF_INET, 4), 4: (socket.AF_INET6, 16)}[receive(client, 1)[0]]
-    assert socket.inet_ntop(family, receive(client, size)) in (HERE, "::1")
-    assert int.from_bytes(receive(client, 2), "big") > 0
-
-
-class Asking(NamedTuple):
-    """How a tunnel is asked for, and what reads the answer if there is one."""
-
-    request: Callable[[str, int], bytes]
-    granted: Callable[[socket.socket], None]
-
-
-ASKING = {
-    "http": Asking(connect_request, told_of_a_tunnel),
-    "socks4": Asking(socks4_request, told_by_socks4),
-    "socks4a": Asking(socks4a_request, told_by_socks4),
-    "socks5": Asking(socks5_request, told_by_socks5),
-}
-
-
 def ask(
-    kind: str, proxy_port: int, port: int, host: str = HERE, *, glued: bytes = b"", **how: Any
+    kind: str,
+    proxy_port: int,
+    port: int,
+    host: str = HERE,
+    *,
+    glued: bytes = b"",
+    address: str = HERE,
+    **how: Any,
 ) -> socket.socket:
-    """A client that has its tunnel to host and port.  glued: what comes with the request."""
-    request, granted = ASKING[kind]
-    client = dial(proxy_port, **how)
-    client.sendall(request(host, port) + glued)
-    granted(client)
+    """A client that has its tunnel to host and port, from the proxy at that address.
+
+    glued: what comes with the request.
+    """
+    client = dial(proxy_port, address, **how)
+    client.sendall(ASKING[kind](host, port) + glued)
+    read_grant(kind, client)
     return client
 
 
@@ -258,11 +260,16 @@ def crlf(text: str) -> bytes:
 # --- what can be asked of a pync ---
 
 
+def drain_to_any_end(sock: socket.socket) -> bytes:
+    """What comes up to the other side's FIN or RST."""
+    return drain_until_any_end(sock)[0]
+
+
 def settled(pync: Program) -> int:
     """How many descriptors it has without a client, which it had one of before."""
     with dial(pync.port) as client:
         client.sendall(b"\0\r\n\r\n")
-        drain_until_any_end(client)
+        drain_to_any_end(client)
     last = 0
     while last != (last := len(descriptors(pync.pid))):
         time.sleep(0.05)

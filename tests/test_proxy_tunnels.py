@@ -24,6 +24,7 @@ from gateway_talk import (
     digest,
     duplex,
     port_of,
+    read_grant,
     send_all,
     serving,
     settled,
@@ -110,12 +111,11 @@ def test_what_is_glued_to_the_request_is_the_tunnels(
 def test_a_request_may_come_byte_by_byte(
     kind: str, proxies: Proxies, listener: socket.socket
 ) -> None:
-    request, granted = ASKING[kind]
     with dial(proxies[kind].port) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in request(of(kind), port_of(listener)):
+        for byte in ASKING[kind](of(kind), port_of(listener)):
             client.send(bytes([byte]))
-        granted(client)
+        read_grant(kind, client)
         with accept(listener) as far:
             far.sendall(b"hello")
             assert client.recv(100) == b"hello"
@@ -125,13 +125,12 @@ def test_a_request_may_come_byte_by_byte(
 def test_a_client_that_ends_with_its_request_gets_its_answer(
     kind: str, proxies: Proxies, listener: socket.socket
 ) -> None:
-    request, granted = ASKING[kind]
     with dial(proxies[kind].port) as client:
-        send_all(client, request(of(kind), port_of(listener)) + b"question")
+        send_all(client, ASKING[kind](of(kind), port_of(listener)) + b"question")
         with accept(listener) as far:
             assert drain(far) == b"question"
             send_all(far, b"answer")
-            granted(client)
+            read_grant(kind, client)
             assert drain(client) == b"answer"
 
 
@@ -247,7 +246,7 @@ def test_a_client_that_leaves_before_its_target_answers_is_nobodys_trouble(
         port, before = pync.port, settled(pync)
         for end in (reset, socket.socket.close):
             with dial(port) as client:
-                client.sendall(ASKING["socks5"].request(HERE, nowhere))
+                client.sendall(ASKING["socks5"](HERE, nowhere))
                 assert client.recv(2) == b"\5\0"
                 end(client)
         with tunnel("socks5", port, listener) as (client, far):

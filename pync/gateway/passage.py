@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pync.errors import PyncError, TimedOut
 from pync.flow import Flow
 from pync.loop import Loop
@@ -9,7 +11,7 @@ from pync.stage import Dialogue, Stage
 from pync.stream import EndOfStream, Endpoint, Sink, Source, WouldBlock
 from pync.wire.http.exchange import Exchange
 
-BAD_GATEWAY, GATEWAY_TIMEOUT = 502, 504
+REQUEST_TIMEOUT, BAD_GATEWAY, GATEWAY_TIMEOUT = 408, 502, 504
 PIECE = 64 * 1024  # bytes of a next request that are read at a time
 
 
@@ -32,21 +34,24 @@ class Passage:
         self._exchange = exchange
         self._limit = limit
         self._since = loop.clock()
-        self._asking = self._flow(client.source, stage.wire.sink)
-        self._answering = self._flow(stage.wire.source, client.sink, ends=False)
-        self._answer = self._flow(origin.source, stage.plain.sink)
-        self._flows = (
-            self._asking,
-            self._answering,
-            self._answer,
-            self._flow(stage.plain.source, origin.sink),  # which the origin may refuse, and answer
-        )
+        self._end_answer = stage.plain.sink.end
+        self._asking = self._flow(client.source, stage.wire.sink, stage.wire.sink.end)
+        self._answering = self._flow(stage.wire.source, client.sink, lambda: None)
+        self._answer = self._flow(origin.source, stage.plain.sink, self._pass_end_on)
+        # This one the origin may refuse, and answer.
+        self._question = self._flow(stage.plain.source, origin.sink, origin.sink.end)
+        self._flows = (self._asking, self._answering, self._answer, self._question)
 
-    def _flow(self, source: Source, sink: Sink, *, ends: bool = True) -> Flow:
-        end = sink.end if ends else lambda: None
+    def _flow(self, source: Source, sink: Sink, end: Callable[[], None]) -> Flow:
         flow = Flow(source, sink, self._loop.clock, self._changed, end)
         self._loop.spawn(flow)
         return flow
+
+    def _pass_end_on(self) -> None:
+        """Unless it is what a reset left: a socket tells that once, and the writing has met it."""
+        if self._question.error:
+            raise self._question.error
+        self._end_answer()
 
     def advance(self) -> bool:
         if self._answering.error or not (self._asking.error is None or self._exchange.over):
@@ -62,8 +67,14 @@ class Passage:
         elif self._answer.error:
             self._fail(BAD_GATEWAY, str(self._answer.error))
         elif due <= self._loop.clock():
-            self._fail(GATEWAY_TIMEOUT, f"{self._origin.peer} does not answer")
+            self._fail(*self._silence())
         raise WouldBlock(until=due, condition=self._changed)
+
+    def _silence(self) -> tuple[int, str]:
+        """Whose it is: the client may not have said all that it wants."""
+        if self._exchange.asked or self._question.stuck:
+            return GATEWAY_TIMEOUT, f"{self._origin.peer} does not answer"
+        return REQUEST_TIMEOUT, f"client {self._client.peer} says only half of its request"
 
     def _stop_asking(self) -> None:
         """What has been read of the next request is kept; no more is."""

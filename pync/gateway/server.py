@@ -25,31 +25,38 @@ from pync.values import Login
 Check = Callable[[str, str], bool]  # whether that user has that password
 
 
+Dialogues = Callable[[str], ProxyDialogue]  # with a client, as messages name it
+
+
 class Kind(NamedTuple):
-    """What can be served.  asks: whether clients can be asked for a password."""
+    """What can be served.
+
+    dialogues: imports them; later there may be no descriptor for that.  asks: whether
+    clients can be asked for a password.
+    """
 
     name: str
-    dialogue: Callable[..., ProxyDialogue]  # (client, check)
+    dialogues: Callable[[Check | None], Dialogues]
     codes: Codes
     asks: bool = True
 
 
-def socks4(client: str, check: Check | None) -> ProxyDialogue:  # noqa: ARG001
+def socks4(_check: Check | None) -> Dialogues:
     from pync.wire.socks4 import Socks4Server
 
-    return Socks4Server(client)
+    return Socks4Server
 
 
-def socks5(client: str, check: Check | None) -> ProxyDialogue:
+def socks5(check: Check | None) -> Dialogues:
     from pync.wire.socks5 import Socks5Server
 
-    return Socks5Server(client, check)
+    return partial(Socks5Server, check=check)
 
 
-def http(client: str, check: Check | None) -> ProxyDialogue:
+def http(check: Check | None) -> Dialogues:
     from pync.wire.http.proxy import HttpProxy
 
-    return HttpProxy(client, check)
+    return partial(HttpProxy, check=check)
 
 
 # The codes are those of wire.socks4.REFUSALS, of wire.socks5.Reply, and of RFC 9110 section 15.
@@ -80,8 +87,8 @@ class ProxyServer:
         self._environment = environment
         self._service = service(options, environment)
         self._limits = limits(options)
-        targets = for_targets(options)
-        self._routes = Routes(loop, targets, rules(options), self._limits.open, self._say)
+        onward = for_targets(options)
+        self._routes = Routes(loop, onward, rules(options), self._limits.open, self._say)
         self._visits: set[Visit] = set()
         self._left = Condition()
 
@@ -131,6 +138,7 @@ def read_rule(text: str) -> TargetRule:
 
 
 def service(options: Options, environment: Environment) -> Service:
+    """What is served.  Raises UsageError for what cannot be."""
     kind = KINDS.get(options.proxy_type or "")
     if not kind:
         raise UsageError(f"--proxy-type: pync serves {', '.join(KINDS)}; --ssl puts TLS in front")
@@ -138,7 +146,7 @@ def service(options: Options, environment: Environment) -> Service:
     if who and not kind.asks:
         raise UsageError(f"--proxy-type: {kind.name} has no passwords; SOCKS5 and HTTP have")
     check = partial(is_login, who) if who else None
-    return Service(kind.name, partial(kind.dialogue, check=check), kind.codes)
+    return Service(kind.name, kind.dialogues(check), kind.codes)
 
 
 def for_targets(options: Options) -> Options:

@@ -26,6 +26,8 @@ Steps = Mapping[type, Callable[[Any], None]]
 class Exchange:
     """The engine (see stage.Engine) with the client on its wire, and the origin as its user.
 
+    asked: whether the origin is to have the request, to its last byte.
+
     over: whether the response is ready for the client, to its last byte.  Both ways out
     end then, and both ways in take whatever comes.
 
@@ -48,7 +50,7 @@ class Exchange:
         self._origin = Side(h11.CLIENT)
         self._client_name = name
         self._origin_name = f"{request.host} port {request.port}"
-        self._asked = False  # whether the request has gone, to its last byte
+        self.asked = False
         self.failure: ProtocolError | None = None
         self.cut = False
         self._method = request.method.encode()
@@ -107,7 +109,7 @@ class Exchange:
     # ---
 
     def _pass_request(self) -> None:
-        if not self._asked and not self.over:
+        if not self.asked and not self.over:
             name = f"client {self._client_name}"
             self._pass_on(self._client, self._request_steps, 400, name)
 
@@ -134,7 +136,7 @@ class Exchange:
 
     def _end_request(self, _event: h11.EndOfMessage) -> None:
         self._origin.say(h11.EndOfMessage())
-        self._asked = True
+        self.asked = True
 
     def _pass_news(self, news: h11.InformationalResponse) -> None:
         """Clients before HTTP/1.1 do not know of any (RFC 9110 section 15.2)."""
