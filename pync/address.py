@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}  # C0, DEL, C1
 
 SERVICE_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+([-.+_*/][a-z0-9]+)*", re.ASCII | re.IGNORECASE)
 
@@ -16,12 +16,18 @@ HOST_PORT = re.compile(
 
 
 def printable(text: str) -> str:
-    """`text` with its control characters, C0, DEL and C1, written as \\xNN.
+    """`text` with all that is not seen as what it is written as \\xNN or \\uNNNN.
 
     Whatever a peer or an argument controls goes through here on its way to a
-    person, so that it cannot move the cursor or forge a line.
+    person, so that it cannot move the cursor, forge a line, or turn one around.
     """
-    return text.translate(CONTROLS).encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else escape(ord(char)) for char in text)
+
+
+def escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def has_controls(text: str) -> bool:

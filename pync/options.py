@@ -90,6 +90,12 @@ class Options(NamedTuple):
     verbose: int = 0
 
     @property
+    def login(self) -> Login | None:
+        """Who we are to proxies, or who clients of ours have to be."""
+        user = self.proxy_user
+        return self.proxy_auth or (Login(user, None) if user else None)
+
+    @property
     def reads_stdin(self) -> bool:
         return not (self.no_stdin or self.recv_only)
 
@@ -181,6 +187,8 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("via", "proxy"),
     ("proxy_user", "proxy_auth"),
     *((*SERVES, field) for field in NOT_OF_A_PROXY),
+    ("zero", "udp", "via"),  # a proxy does not tell that nobody is there
+    ("zero", "udp", "proxy"),
 )
 
 # What may have a password in it, and so is never shown.
@@ -207,6 +215,13 @@ def listed(fields: Sequence[str], conjunction: str) -> str:
     return f"{', '.join(names)} {conjunction} {last}" if names else last
 
 
+def excluding(fields: Sequence[str]) -> str:
+    *given, last = fields
+    if len(given) == 1:
+        return f"{listed(fields, 'and')} exclude each other"
+    return f"{listed(given, 'and')} exclude {option_name(last)}"
+
+
 def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     """Options from `given` and the bare arguments.
 
@@ -224,7 +239,7 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
             raise UsageError(f"{option_name(field)} needs {listed(others, 'or')}")
     for fields in EXCLUDES:
         if values.keys() >= set(fields):
-            raise UsageError(f"{listed(fields, 'and')} exclude each other")
+            raise UsageError(excluding(fields))
     return place(Options(**values), addresses)
 
 

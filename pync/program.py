@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from pync import dial
 from pync.environment import Environment
-from pync.errors import Interrupted, NetworkError, OutputClosed, PyncError, WantsNewConnection
+from pync.errors import (
+    ConnectError,
+    Interrupted,
+    NetworkError,
+    OutputClosed,
+    PyncError,
+    WantsNewConnection,
+)
 from pync.loop import Loop, Task
 from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
@@ -101,6 +108,8 @@ class Program:
     def _reach(self, connecting: dial.Connecting) -> Endpoint:
         try:
             self._loop.run(connecting)
+        except ConnectError as error:
+            raise self._hops[0].out_of_reach(error) if self._hops else error from None
         finally:
             connecting.close()
         assert connecting.endpoint
@@ -223,6 +232,7 @@ class Program:
         from pync.transports.descriptors import raise_limit
 
         try:
+            server.warn()
             if self._options.keep_open:
                 raise_limit()
                 self._loop.run(server.admission(listener))

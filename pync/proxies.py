@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from pync.environment import Environment
-from pync.errors import ResolveError, UsageError
+from pync.errors import ConnectError, ResolveError, UsageError
 from pync.loop import Loop
 from pync.opening import Layer, Maker, stage
 from pync.options import Options
@@ -61,6 +61,10 @@ class Hop:
 
     def __str__(self) -> str:
         return f"{self.protocol} proxy {self.host} port {self.port}"
+
+    def out_of_reach(self, error: ConnectError) -> ConnectError:
+        """`error`, which says why there is no connection with it."""
+        return ConnectError("\n".join(f"{self}: {line}" for line in str(error).split("\n")))
 
     def ask(self, peer: str) -> Request:
         """The dialogue with the proxy, which messages call `peer`."""
@@ -196,8 +200,7 @@ def named(options: Options, environment: Environment) -> tuple[Proxy, ...]:
 def fill_in(proxy: Proxy, options: Options) -> Stop:
     name = proxy.kind or options.proxy_type or ("socks5" if options.via else "http")
     kind = DatagramHop if options.udp and name == "socks5" else HOPS[name]
-    user = options.proxy_user
-    login = proxy.login or options.proxy_auth or (Login(user, None) if user else None)
+    login = proxy.login or options.login
     return Stop(kind, proxy.host, proxy.port or kind.default_port, login)
 
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_peer import HERE, joined
 
+from pync.address import printable
 from pync.cli import USAGE, parse
 from pync.errors import UsageError
 from pync.options import read_options
@@ -155,6 +156,15 @@ def test_a_name_is_not_looked_up_when_that_is_forbidden() -> None:
 @pytest.mark.parametrize("name", ["no.such.host.invalid", "a" * 64, "a..b", "1.2.3.4.5"])
 def test_a_name_that_does_not_resolve_is_told(name: str) -> None:
     check_refused(run(name, PORT), 1, f"{re.escape(name)}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("\x85", "\\x85"), ("\u202e", "\\u202e"), ("\u2028", "\\u2028"), ("\U000e0041", "\\U000e0041")],
+)
+def test_what_is_shown_is_what_is_there(name: str, shown: str) -> None:
+    """No character moves the cursor, breaks the line or turns it around."""
+    assert printable(f"a{name}b é 日") == f"a{shown}b é 日"
 
 
 def test_a_peer_that_refuses_is_told() -> None:

@@ -665,7 +665,8 @@ def test_a_second_connection_gets_what_time_the_first_one_left() -> None:
 def test_a_proxy_that_nobody_answers_for_is_told() -> None:
     port = free_port()
     with start("-x", f"{HERE}:{port}", NAME, f"{PORT}") as pync:
-        told = f"pync: connect to {HERE} port {port} (tcp) failed: Connection refused\n"
+        refused = f"connect to {HERE} port {port} (tcp) failed: Connection refused"
+        told = f"pync: SOCKS5 proxy {HERE} port {port}: {refused}\n"
         assert pync.finish() == (1, b"", told)
 
 

@@ -105,14 +105,6 @@ def test_a_second_after_the_last_reply(dante: tuple[str, ...]) -> None:
         assert 1 <= time.monotonic() - last < 5
 
 
-def test_a_probe_finds_what_does_not_refuse(dante: tuple[str, ...]) -> None:
-    with a_peer() as peer, start(*dante, "-zv", HERE, port_of(peer)) as pync:
-        assert peer.recv(1 << 16) == b""
-        result = pync.finish()
-    assert (result.status, complaints(result)) == (0, [])
-    assert "succeeded" in result.err
-
-
 # With a proxy by hand.
 
 GRANTED = "05 00 00"

@@ -160,7 +160,8 @@ def test_proxies_may_be_several() -> None:
         ("--proxy-auth a:b host 1", "--proxy-auth needs --via, --proxy or --proxy-type"),
         ("-P a host 1", "--proxy-user needs --via, --proxy or --proxy-type"),
         ("-l -P a 1", "--proxy-user needs --via, --proxy or --proxy-type"),
-        ("-lu -X 5 1", "--listen, --proxy-type and --udp exclude each other"),
+        ("-lu -X 5 1", "--listen and --proxy-type exclude --udp"),
+        ("-zu -x a host 1", "--zero and --udp exclude --via"),
         ("-l --proxy-dns none 1", "--proxy-dns needs --via or --proxy"),
     ],
 )

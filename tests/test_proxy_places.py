@@ -52,6 +52,23 @@ def listener() -> Iterator[socket.socket]:
         yield listening
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ((), True),
+        (("--proxy-allow", "localhost"), False),
+        (("--allow", HERE), False),
+        (("--proxy-auth", "me:secret"), False),
+    ],
+)
+def test_one_that_anybody_may_use_says_so(options: tuple[str, ...], warned: bool) -> None:
+    with serving("socks5", *options, place=("0",)) as pync:
+        pync.expect("Listening on ::.*\n")
+        dial(pync.port).close()
+        pync.expect("Connection received")
+        assert ("Anybody may go anywhere" in pync.err.decode()) == warned
+
+
 def test_it_listens_where_it_is_told_and_nowhere_else(listener: socket.socket) -> None:
     with serving("http", place=(ELSEWHERE, "0")) as pync:
         assert re.findall("Listening on (.*) ", pync.expect("Listening.*\n")[0]) == [ELSEWHERE]

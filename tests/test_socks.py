@@ -255,9 +255,9 @@ A_NAME_4, A_NAME_5, WITH_PASSWORD = "4a, a name", "5, a name", "5, with a passwo
         (A_NAME_5, 1, "04", failed5("it said b'\\x04', which makes no sense here")),
         (A_NAME_5, 1, "05 00 00 02",
          failed5("it gives an address of type 2, which does not exist")),
-        (A_NAME_5, 1, "05 00 00 03 00", failed5("it names host b'': empty")),
+        (A_NAME_5, 1, "05 00 00 03 00", failed5("it names host b'', which is no host")),
         (A_NAME_5, 1, "05 00 00 03 02 1b63",
-         failed5("it names host b'\\x1bc': not a name: there is a control character in it")),
+         failed5("it names host b'\\x1bc', which is no host")),
         ("5, a relay of datagrams", 1, "05 07",
          f"{PROXY} refuses to relay datagrams: command not supported"),
         (WITH_PASSWORD, 0, "05 ff",
@@ -283,9 +283,9 @@ def test_a_proxy_that_says_no_is_told(
 @pytest.mark.parametrize(
     ("heard", "shown"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "b'HTTP/1.1 400'"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01", "b'\\x16\\x03\\x01\\x02\\x00\\x01\\x00\\x01'"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01", "b'\\x16\\x03\\x01\\x02\\x00'"),
         (b"\x1b[2J", "b'\\x1b[2J'"),
+        (b"Here", "b'Here'"),
     ],
 )
 def test_a_peer_that_is_no_proxy_is_shown(
@@ -296,6 +296,17 @@ def test_a_peer_that_is_no_proxy_is_shown(
     with pytest.raises(ProtocolError) as caught:
         dialogue.receive(heard)
     assert str(caught.value).endswith(f" failed: it said {shown}, which makes no sense here")
+
+
+@in_any_piece_size
+@pytest.mark.parametrize("client", [socks4("host", 80), socks5("host", 80)])
+def test_a_proxy_of_the_other_protocol_is_told_with_the_way_out(
+    client: Callable[[], Client], size: int
+) -> None:
+    dialogue = client()
+    say(dialogue)
+    with pytest.raises(ProtocolError, match=r"it said b'HTTP/', .* --proxy-type http "):
+        feed(dialogue, b"HTTP/1.1 400 Bad Request\r\n\r\n", size)
 
 
 REJECTED_4 = message("00 5b 0000 00000000")
@@ -320,9 +331,9 @@ def rejected_5(code: int) -> bytes:
         (server4, message("04 01 0050 7f000001", b"a\nb\0"), "", REJECTED_4,
          "there is a control character in the user's name"),
         (server4, message("04 01 0050 00000001 00", b"a\rb\0"), "", REJECTED_4,
-         "it names host b'a\\rb': not a name: there is a control character in it"),
+         "it names host b'a\\rb', which is no host"),
         (server4, message("04 01 0050 00000001 00", "00"), "", REJECTED_4,
-         "it names host b'': empty"),
+         "it names host b'', which is no host"),
         (server4, message("04 01 0050 7f000001", LONG), "", REJECTED_4,
          "a field of its request has more than 255 bytes"),
         (server4, message("04 01 0050 00000001 00", LONG, "00"), "", REJECTED_4,
@@ -342,9 +353,13 @@ def rejected_5(code: int) -> bytes:
         (server5, message("05 01 00", "05 01 00 02"), "05 00", rejected_5(8),
          "it gives an address of type 2, which does not exist"),
         (server5, message("05 01 00", "05 01 00 03 00"), "05 00", rejected_5(1),
-         "it names host b'': empty"),
+         "it names host b'', which is no host"),
         (server5, message("05 01 00", "05 01 00 03 03", b"a\0b"), "05 00", rejected_5(1),
-         "it names host b'a\\x00b': not a name: there is a control character in it"),
+         "it names host b'a\\x00b', which is no host"),
+        (server5, message("05 01 00", "05 01 00 03 03", b"a b"), "05 00", rejected_5(1),
+         "it names host b'a b', which is no host"),
+        (server5, message("05 01 00", "05 01 00 03 03", "\u202e".encode()), "05 00", rejected_5(1),
+         "it names host b'\\xe2\\x80\\xae', which is no host"),
         (guarded5, message("05 01 00"), "", b"\x05\xff",
          "it does not offer the method that is wanted"),
         (guarded5, message("05 01 02", "01 03", b"bob", "03", b"bad"), "05 02", b"\x01\x01",
@@ -628,9 +643,9 @@ def test_a_datagram_is_wrapped_and_unwrapped(host: str, header: str, data: bytes
         ("0000 01 01 7f000001 0035", "it is a fragment"),
         ("0000 80 01 7f000001 0035", "it is a fragment"),
         ("0000 00 00 7f000001 0035", "it gives an address of type 0, which does not exist"),
-        ("0000 00 03 00 0035", "it names host b'': empty"),
+        ("0000 00 03 00 0035", "it names host b'', which is no host"),
         ("0000 00 03 01 0a 0035",
-         "it names host b'\\n': not a name: there is a control character in it"),
+         "it names host b'\\n', which is no host"),
     ],
 )  # fmt: skip
 def test_a_datagram_that_makes_no_sense_is_refused(datagram: str, why: str) -> None:

@@ -22,6 +22,11 @@ from pync.proxies import password
 from pync.stream import Condition, Endpoint, Listener
 from pync.values import Login
 
+OPEN_PROXY = (
+    "Anybody may go anywhere through this proxy: "
+    "an address to listen on, --proxy-auth, --allow or --proxy-allow would say who, and where"
+)
+
 Check = Callable[[str, str], bool]  # whether that user has that password
 
 
@@ -92,6 +97,13 @@ class ProxyServer:
         self._visits: set[Visit] = set()
         self._left = Condition()
 
+    def warn(self) -> None:
+        """Say so if anybody may use it, from anywhere."""
+        options = self._options
+        places = options.host or options.unixsock or options.allow or options.allowfile
+        if not (places or options.login or options.ssl_client_ca or options.proxy_allow):
+            self._environment.say(OPEN_PROXY)
+
     def admission(self, listener: Listener) -> Admission:
         """A task: serves all that come, for ever."""
         return Admission(listener, self._admit, self._environment.complain, self._left)
@@ -142,9 +154,9 @@ def service(options: Options, environment: Environment) -> Service:
     kind = KINDS.get(options.proxy_type or "")
     if not kind:
         raise UsageError(f"--proxy-type: pync serves {', '.join(KINDS)}; --ssl puts TLS in front")
-    who = login(options, environment)
-    if who and not kind.asks:
+    if options.login and not kind.asks:
         raise UsageError(f"--proxy-type: {kind.name} has no passwords; SOCKS5 and HTTP have")
+    who = login(options, environment)
     check = partial(is_login, who) if who else None
     return Service(kind.name, kind.dialogues(check), kind.codes)
 
@@ -156,13 +168,13 @@ def for_targets(options: Options) -> Options:
 
 def login(options: Options, environment: Environment) -> Login | None:
     """Whom clients have to be."""
-    who = options.proxy_auth or (Login(options.proxy_user, None) if options.proxy_user else None)
+    who = options.login
     return who._replace(password=password(environment)) if who and who.password is None else who
 
 
 def is_login(who: Login, user: str, password: str) -> bool:
     """Whether these are they, which takes the same time whatever they have in common."""
-    return all(map(same, (user, password), (who.user, who.password or "")))
+    return same(user, who.user) & same(password, who.password or "")
 
 
 def same(given: str, wanted: str) -> bool:

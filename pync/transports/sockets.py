@@ -64,7 +64,13 @@ def closed_on_error(sock: socket.socket) -> Iterator[None]:
 
 
 def lost(peer: Peer, error: OSError) -> ConnectionLost:
-    return ConnectionLost(f"connection with {peer} lost: {reason(error)}")
+    """What it means that a connection fails.
+
+    "Not connected" is what is left of a reset once somebody else has been told of it.
+    """
+    reset = error.errno == errno.ENOTCONN
+    why = os.strerror(errno.ECONNRESET) if reset else reason(error)
+    return ConnectionLost(f"connection with {peer} lost: {why}")
 
 
 def connect_error(peer: Peer, error: OSError) -> ConnectError:

@@ -5,6 +5,7 @@ What a peer sent is shown in messages as far as it cannot be a password.
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
@@ -14,10 +15,14 @@ from pync.errors import ProtocolError, UsageError
 from pync.wire.dialogue import Conversation, Questions, Reading, Result, exactly
 
 MOST_FIELD = 255  # bytes in a name, a user or a password
-# Bytes of what another protocol begins with: HTTP/1.1 400, and GET, where a password could follow.
-SHOWN_ANSWER, SHOWN_REQUEST = 12, 4
+HTTP = b"HTTP/"  # which answers in the other protocol begin with
+# Bytes of what a peer says instead: HTTP/, and GET, where a password could follow.
+SHOWN_ANSWER, SHOWN_REQUEST = len(HTTP), 4
+
+HTTP_INSTEAD = "is how an HTTP proxy speaks; --proxy-type http is for those"
 
 NOWHERE = "0.0.0.0"
+HOST = re.compile(r"[\w.:%-]+")
 
 
 class Command(IntEnum):
@@ -150,14 +155,19 @@ def port_field(port: int) -> bytes:
 
 
 def expect(*versions: int, shown: int = 1) -> Reading[None]:
-    """The byte that a message begins with; `shown` of them are told if it is another."""
+    """The byte that a message begins with; up to `shown` are told if it is another."""
 
-    def first(received: bytearray) -> int:
-        return min(len(received), 1 if received[0] in versions else shown)
+    def first(received: bytearray) -> int | None:
+        if received[0] in versions:
+            return 1
+        if len(received) < len(HTTP) and HTTP.startswith(received):
+            return None  # that would be worth knowing
+        return min(len(received), shown)
 
     piece = yield first
     if piece[0] not in versions:
-        raise ProtocolError(f"it said {piece!r}, which makes no sense here")
+        sense = HTTP_INSTEAD if piece.startswith(HTTP) else "makes no sense here"
+        raise ProtocolError(f"it said {piece!r}, which {sense}")
 
 
 def number(size: int) -> Reading[int]:
@@ -197,8 +207,6 @@ def credential_text(field: bytes, what: str) -> str:
 def host_text(field: bytes) -> str:
     """A name that the peer sent.  Raises ProtocolError."""
     text = field.decode("utf-8", "surrogateescape")
-    try:
-        check_name(text)
-    except ValueError as error:
-        raise ProtocolError(f"it names host {field!r}: {error}") from None
+    if not HOST.fullmatch(text):
+        raise ProtocolError(f"it names host {field!r}, which is no host")
     return text

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from pync.address import CONTROLS
+from pync.address import has_controls
 from pync.errors import UsageError, WantsNewConnection
 
 TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
@@ -81,7 +81,7 @@ def check_credentials(credentials: Credentials) -> None:
     if ":" in credentials.user:
         raise UsageError("the name of a proxy's user cannot have a colon in it")
     for text in credentials:
-        if text != text.translate(CONTROLS) or not encodable(text):
+        if has_controls(text) or not encodable(text):
             raise UsageError("the user or the password for a proxy cannot be sent: not plain text")
 
 
