@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -258,6 +259,13 @@ def crlf(text: str) -> bytes:
 
 
 # --- what can be asked of a pync ---
+
+
+def breaks(sock: socket.socket, seconds: float) -> bool:
+    """Whether it does in that time, without a look at what has come."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(seconds * 1000))
 
 
 def drain_to_any_end(sock: socket.socket) -> bytes:

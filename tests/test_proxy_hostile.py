@@ -146,9 +146,7 @@ STAGES = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_silence_ends_a_client_at_any_stage_with_a_line(
-    kind: str, listener: socket.socket
-) -> None:
+def test_silence_ends_a_client_at_any_stage_with_a_line(kind: str, listener: socket.socket) -> None:
     with serving(kind, "-w", LIMIT) as pync, ExitStack() as stack:
         port = pync.port
         begin = time.monotonic()

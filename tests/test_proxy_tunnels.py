@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import socket
 import termios
@@ -20,6 +19,7 @@ from gateway_talk import (
     Tunnel,
     accept,
     ask,
+    breaks,
     dial,
     digest,
     duplex,
@@ -49,14 +49,9 @@ RANDOM = os.urandom(1 << 18)
 
 Proxies = dict[str, Program]
 REACHED = [
-    (kind, host)
-    for kind, hosts in {
-        "http": (HERE, "localhost", "::1"),
-        "socks4": (HERE,),
-        "socks4a": ("localhost",),
-        "socks5": (HERE, "localhost", "::1"),
-    }.items()
-    for host in hosts
+    *(("http", HERE), ("http", "localhost"), ("socks4", HERE), ("socks4a", "localhost")),
+    *(("socks5", HERE), ("socks5", "localhost")),
+    *(pytest.param(kind, "::1", marks=needs_ipv6) for kind in ("http", "socks5")),
 ]
 
 
@@ -85,7 +80,6 @@ def of(kind: str) -> str:
     return "localhost" if kind == "socks4a" else HERE
 
 
-@needs_ipv6
 @pytest.mark.parametrize(("kind", "host"), REACHED)
 def test_all_passes_both_ways(kind: str, host: str, proxies: Proxies) -> None:
     address = HERE if host == "localhost" else host
@@ -189,7 +183,7 @@ def unacknowledged(sock: socket.socket) -> bytes:
 def test_a_reset_passes_as_one_also_against_the_stream(
     proxies: Proxies, listener: socket.socket, turn: Turn
 ) -> None:
-    for pieces in range(4):
+    for pieces in (0, 3):
         with tunnel("socks5", proxies["socks5"].port, listener) as ends:
             first, other = turn(ends)
             flood(other)
@@ -215,7 +209,7 @@ def test_a_reader_that_pauses_at_the_end_gets_everything(
     proxies: Proxies, listener: socket.socket, turn: Turn
 ) -> None:
     """The rest waits in the proxy's kernel, longer than its own patience with most things."""
-    data = RANDOM[:60_000]
+    data = RANDOM[:50_000]
     with (
         ask("socks5", proxies["socks5"].port, port_of(listener), receive_buffer=LITTLE) as client,
         accept(listener) as far,
@@ -226,7 +220,8 @@ def test_a_reader_that_pauses_at_the_end_gets_everything(
         assert drain(writer) == b""
         send_all(writer, data)
         writer.close()
-        assert not select.select([], [], [reader], 2.0)[2]
+        assert not breaks(reader, 1.4)
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, len(data))
         assert digest(drain(reader)) == digest(data)
 
 

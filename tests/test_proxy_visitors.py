@@ -12,7 +12,7 @@ from authority import Authority
 from gateway_talk import KINDS, serving
 from harness import PYNC, Program
 from plain_peer import HERE, start
-from proxy_clients import curl, git, make_repository, sshd
+from proxy_clients import Account, curl, git, make_repository, sshd
 from proxy_servers import installed
 from web_servers import LARGE, ROMEO, http_server, make_pages
 
@@ -93,16 +93,20 @@ DEBIAN = {"http": "connect", "socks4": "4", "socks5": "5"}  # what its nc calls 
 LEADERS = [*(("nc.openbsd", kind) for kind in DEBIAN), *(("pync", kind) for kind in KINDS)]
 
 
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    with sshd(tmp_path_factory.mktemp("sshd")) as somewhere:
+        yield somewhere
+
+
 @pytest.mark.parametrize(("client", "kind"), LEADERS)
-def test_ssh(client: str, kind: str, proxies: Proxies, tmp_path: Path) -> None:
+def test_ssh(client: str, kind: str, proxies: Proxies, account: Account) -> None:
     program = PYNC if client == "pync" else [installed(client, "netcat-openbsd")]
     protocol = DEBIAN.get(kind, kind)
     through = [*program, "-X", protocol, "-x", f"{HERE}:{proxies[kind].port}"]
     command = f"ProxyCommand={shlex.join(through)} %h %p"
-    with sshd(tmp_path) as account:
-        argv = account.ssh("-o", command)
-        with Program(*argv, "cat", stdin=LARGE) as login:
-            result = login.finish()
+    with Program(*account.ssh("-o", command), "cat", stdin=LARGE) as login:
+        result = login.finish()
     assert (result.status, result.out) == (0, LARGE)
 
 
