@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pync.stream import Peer
 
 # An address as it is compared: its IP version and its number.  A span is all from one to another.
-Place: TypeAlias = tuple[int, int]
-Span: TypeAlias = tuple[Place, Place]
+Point: TypeAlias = tuple[int, int]
+Span: TypeAlias = tuple[Point, Point]
 IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Its last label has more than digits, or it would be a mistaken address.
@@ -68,7 +68,7 @@ def read_network(text: str) -> Span:
 
 
 def span(first: IP, last: IP) -> Span:
-    low, high = place(first), place(last)
+    low, high = point(first), point(last)
     if low[0] != high[0]:  # more than IPv4's addresses in IPv6's clothes, or a mistake
         low, high = (first.version, int(first)), (last.version, int(last))
     if low[0] != high[0]:
@@ -78,7 +78,7 @@ def span(first: IP, last: IP) -> Span:
     return low, high
 
 
-def place(address: IP) -> Place:
+def point(address: IP) -> Point:
     address = getattr(address, "ipv4_mapped", None) or address
     return address.version, int(address)
 
@@ -87,8 +87,8 @@ class Addresses:
     """A set of addresses, in which one is found quickly however many rules made it."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
-        self._lows: list[Place] = []
-        self._highs: list[Place] = []
+        self._lows: list[Point] = []
+        self._highs: list[Point] = []
         for low, high in sorted(spans):
             if self._highs and low <= self._highs[-1]:
                 self._highs[-1] = max(high, self._highs[-1])
@@ -101,7 +101,7 @@ class Addresses:
         address = read_address(host)
         if address is None:
             return False
-        where = place(address)
+        where = point(address)
         before = bisect_right(self._lows, where)
         return before > 0 and where <= self._highs[before - 1]
 

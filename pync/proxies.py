@@ -31,7 +31,7 @@ VARIABLE = "PYNC_PROXY_PASSWORD"
 ONE_BYTE = 1  # is read at a time, so that what follows the proxy's answer stays in the kernel
 
 
-class Request(Dialogue, Protocol):
+class Asking(Dialogue, Protocol):
     """A proxy's dialogue, after which the connection leads on.  surplus: what came behind it."""
 
     @property
@@ -66,7 +66,7 @@ class Hop:
         """`error`, which says why there is no connection with it."""
         return ConnectError("\n".join(f"{self}: {line}" for line in str(error).split("\n")))
 
-    def ask(self, peer: str) -> Request:
+    def ask(self, peer: str) -> Asking:
         """The dialogue with the proxy, which messages call `peer`."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class Hop:
         request = self.ask(str(peer))
         return Layer(self.protocol, request, lambda end: self._lead_on(end, request), ONE_BYTE)
 
-    def _lead_on(self, endpoint: Endpoint, request: Request) -> Endpoint:
+    def _lead_on(self, endpoint: Endpoint, request: Asking) -> Endpoint:
         """`endpoint`, once the proxy has done what was asked."""
         endpoint.peer = self._onward
         return unread(endpoint, request.surplus)
@@ -87,7 +87,7 @@ class Socks4Hop(Hop):
     takes_names = False
     takes_ipv6 = False
 
-    def ask(self, peer: str) -> Request:
+    def ask(self, peer: str) -> Asking:
         from pync.wire.socks4 import Socks4
 
         return Socks4(peer, self._onward.host, self._onward.port, self._user or "")
@@ -134,7 +134,7 @@ class HttpHop(Hop):
     default_port = 3128
     _last: Connect | None = None
 
-    def ask(self, peer: str) -> Request:
+    def ask(self, peer: str) -> Asking:
         """The dialogue, which begins with what the proxy asked for in the one before."""
         from pync.wire.http.auth import Credentials
         from pync.wire.http.connect import Connect

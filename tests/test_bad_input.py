@@ -160,7 +160,12 @@ def test_a_name_that_does_not_resolve_is_told(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("\x85", "\\x85"), ("\u202e", "\\u202e"), ("\u2028", "\\u2028"), ("\U000e0041", "\\U000e0041")],
+    [
+        ("\x85", "\\x85"),
+        ("\u202e", "\\u202e"),
+        ("\u2028", "\\u2028"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
 )
 def test_what_is_shown_is_what_is_there(name: str, shown: str) -> None:
     """No character moves the cursor, breaks the line or turns it around."""
