@@ -32,8 +32,8 @@ How it ends:
   -w TIME, --timeout TIME      limit the connecting; end once idle for TIME
   --wait TIME                  limit the connecting alone
   --idle-timeout TIME          fail once idle for TIME; with -k, that client
-  --linger TIME                patience with a silent standard input once the
-                               peer has ended [default: 2s]
+  --linger TIME                patience with one side's silence once the other
+                               has ended [default: 2s]
   -W N, --recv-limit N         end after N received packets
   --recv-only                  only receive: do not read standard input
   --send-only                  only send: discard what is received

@@ -187,16 +187,21 @@ def tap_received(source: Source, options: Options, terminal: bool) -> Source:
     return source
 
 
-def terms(options: Options, environment: Environment, has_end: bool) -> Terms:
+def terms(
+    options: Options, environment: Environment, has_end: bool, through_proxy: bool = False
+) -> Terms:
     """How a session with a peer ends.  has_end: as Endpoint's."""
     from pync.endings import Terms
 
+    waits = through_proxy and has_end and not options.send_only
     limited = any((options.quit is not None, options.timeout, options.recv_limit))
     idle = options.timeout
     if idle is None and options.keep_open and not has_end:
         idle = DATAGRAM_PEER_IDLE
     return Terms(
         keeps_end_back=options.listen,
+        # Many proxies take the end of one direction for the end of both.
+        end_after_silence=options.linger if waits else None,
         sends_end=options.sends_end,
         one_way=options.send_only,
         peer_end_is_final=bool(

@@ -34,6 +34,7 @@ class Terms(NamedTuple):
     """What the options say about the ending.  Times are seconds; None: no limit.
 
     keeps_end_back: our end waits for the peer's while stdin has given nothing.
+    end_after_silence: or until the peer has said nothing for so long.
     sends_end: stdin's end is passed on.
     one_way: nothing is wanted of the peer.
     peer_end_is_final: nothing is wanted of stdin once the peer has ended.
@@ -45,6 +46,7 @@ class Terms(NamedTuple):
     """
 
     keeps_end_back: bool = False
+    end_after_silence: float | None = None
     sends_end: bool = True
     one_way: bool = False
     peer_end_is_final: bool = False

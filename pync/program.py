@@ -263,7 +263,7 @@ class Program:
             self._loop,
             local,
             remote,
-            dial.terms(options, environment, remote.has_end),
+            dial.terms(options, environment, remote.has_end, bool(self._hops)),
             dial.received(options, environment),
         )
 

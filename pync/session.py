@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pync.endings import AT_ONCE, CLOSINGS, ENDINGS, Closing, Terms
+from pync.endings import AT_ONCE, CLOSINGS, ENDINGS, Closing, Terms, quiet_since
 from pync.errors import NetworkError, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
@@ -66,11 +66,20 @@ class Session:
         """What happens at stdin's end in the place of remote.sink.end."""
         if self.inward.error or self._hides_failure(self.outward):
             raise WouldBlock  # it broke off, and that is not to look like an end
-        waits = self.terms.keeps_end_back and not self.inward.moved
-        if waits and not self.outward.over and not self.closing:
-            raise WouldBlock(condition=self._changed)
+        if not (self.outward.over or self.closing):
+            self._keep_end_back()
         if self.terms.sends_end:
             self.remote.sink.end()
+
+    def _keep_end_back(self) -> None:
+        """Raise WouldBlock as long as our end would be too early."""
+        if self.terms.keeps_end_back and not self.inward.moved:
+            raise WouldBlock(condition=self._changed)
+        if self.terms.end_after_silence is not None:
+            last = max(self.inward.drained_at, quiet_since(self, self.outward))
+            due = last + self.terms.end_after_silence
+            if self.clock() < due:
+                raise WouldBlock(until=due, condition=self._changed)
 
     def _end_local(self) -> None:
         """End the local sink, which may close a descriptor that the loop watches.

@@ -129,13 +129,13 @@ def accepted(listener: socket.socket) -> Iterator[socket.socket]:
 
 @contextmanager
 def through(
-    kind: str, host: str, *options: str, **how: Any
+    kind: str, host: str, *options: str, linger: str = "0", **how: Any
 ) -> Iterator[tuple[Program, socket.socket]]:
     """pync on its way to `host` through a proxy of that kind, and the proxy's side of it."""
     with listening() as listener:
         proxy = f"{kind}://{HERE}:{port_of(listener)}"
         with (
-            start("-x", proxy, *options, host, f"{PORT}", **how) as pync,
+            start("--linger", linger, "-x", proxy, *options, host, f"{PORT}", **how) as pync,
             accepted(listener) as connection,
         ):
             yield pync, connection

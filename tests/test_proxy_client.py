@@ -6,8 +6,10 @@ import base64
 import hashlib
 import os
 import re
+import select
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
@@ -137,6 +139,41 @@ def test_ssh_gets_the_connection_and_all_that_the_target_said(kind: str, host: s
             assert hear(proxy, 5) == b"hello"
 
 
+# --- how it ends: many proxies take the end of one direction for the end of both ---
+
+
+def test_our_end_waits_until_the_target_has_been_silent() -> None:
+    with through("http", NAME, linger="0.6", stdin=b"hello") as (pync, proxy):
+        play(proxy, asking("http", NAME))
+        assert hear(proxy, 5) == b"hello"
+        for word in (b"this ", b"takes ", b"time"):
+            assert not select.select([proxy], [], [], 0.3)[0]
+            proxy.sendall(word)
+        last = time.monotonic()
+        assert drain(proxy) == b""
+        assert time.monotonic() - last > 0.5
+        proxy.shutdown(socket.SHUT_WR)
+        assert pync.finish() == (0, b"this takes time", "")
+
+
+def test_our_end_follows_the_targets_at_once() -> None:
+    with through("http", NAME, linger="1m", stdin=b"hello") as (pync, proxy):
+        play(proxy, asking("http", NAME))
+        assert hear(proxy, 5) == b"hello"
+        proxy.sendall(b"bye")
+        proxy.shutdown(socket.SHUT_WR)
+        assert drain(proxy) == b""
+        assert pync.finish() == (0, b"bye", "")
+
+
+def test_an_end_behind_which_no_answer_is_wanted_waits_for_nothing() -> None:
+    with through("http", NAME, "--send-only", linger="1m", stdin=b"hello") as (pync, proxy):
+        play(proxy, asking("http", NAME))
+        assert drain(proxy) == b"hello"
+        proxy.close()
+        assert pync.finish().status == 0
+
+
 # --- through several ---
 
 
@@ -148,7 +185,7 @@ def test_a_chain_leads_from_one_to_the_next(first: str, second: str) -> None:
         listening() as listener,
         start(
             "-vx", f"{first}://{HERE}:{port_of(listener)}", "-x", f"{second}://{NAME}:1111",
-            target, f"{PORT}", stdin=b"hello",
+            "--linger", "0", target, f"{PORT}", stdin=b"hello",
         ) as pync,
         accepted(listener) as proxy,
     ):  # fmt: skip
@@ -214,7 +251,7 @@ def test_an_https_proxy_is_spoken_to_in_tls(authority: Authority) -> None:
     with (
         listening() as listener,
         start(
-            "--proxy", f"https://localhost:{port_of(listener)}", NAME, f"{PORT}",
+            "--linger", "0", "--proxy", f"https://localhost:{port_of(listener)}", NAME, f"{PORT}",
             stdin=b"hello", env=trusting,
         ) as pync,
         accepted(listener) as connection,

@@ -37,7 +37,7 @@ def ask_for(page: str) -> bytes:
 @pytest.mark.parametrize("host", [HERE, "localhost"])
 def test_a_large_page(name: str, protocol: str, host: str, tmp_path: Path, web_port: str) -> None:
     with serving(name, tmp_path) as port:
-        way = ("-X", protocol, "-x", f"{HERE}:{port}", "--no-shutdown")
+        way = ("-X", protocol, "-x", f"{HERE}:{port}")
         with start(*way, host, web_port, stdin=ask_for("large")) as pync:
             status, out, err = pync.finish()
     assert (status, err) == (0, "")
@@ -48,7 +48,7 @@ def test_a_large_page(name: str, protocol: str, host: str, tmp_path: Path, web_p
 def test_a_guarded_proxy_lets_bob_through_alone(name: str, tmp_path: Path, web_port: str) -> None:
     (protocol,) = PROXIES[name].speaks
     with serving(name, tmp_path, guarded=True) as port:
-        way = ("-X", protocol, "-x", f"{HERE}:{port}", "-P", USER, "--no-shutdown")
+        way = ("-X", protocol, "-x", f"{HERE}:{port}", "-P", USER)
         for password, page in ((PASSWORD, ROMEO.encode()), ("not this one", b"")):
             env = {"PYNC_PROXY_PASSWORD": password}
             with start(*way, HERE, web_port, stdin=ask_for("romeo.txt"), env=env) as pync:
@@ -74,7 +74,7 @@ def test_from_one_to_the_next(last: tuple[str, str], tmp_path: Path, web_port: s
             f"{protocol}://{HERE}:{last_port}",
         ]
         way = [word for proxy in proxies for word in ("-x", proxy)]
-        with start(*way, "--no-shutdown", HERE, web_port, stdin=ask_for("romeo.txt")) as pync:
+        with start(*way, HERE, web_port, stdin=ask_for("romeo.txt")) as pync:
             status, out, err = pync.finish()
     assert (status, err) == (0, "")
     assert out.endswith(ROMEO.encode())
@@ -84,7 +84,7 @@ def test_from_one_to_the_next(last: tuple[str, str], tmp_path: Path, web_port: s
 def test_each_sides_end_passes_where_the_proxy_passes_it_on(protocol: str, tmp_path: Path) -> None:
     with serving("dante", tmp_path) as port, listening() as target:
         proxy = f"{protocol}://{HERE}:{port}"
-        where = (HERE, f"{target.getsockname()[1]}")
+        where = ("--linger", "0", HERE, f"{target.getsockname()[1]}")
         with start("-x", proxy, *where, stdin=LARGE) as pync, accepted(target) as peer:
             assert drain(peer) == LARGE
             peer.sendall(b"answer")
