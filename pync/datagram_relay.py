@@ -16,18 +16,18 @@ datagrams may be lost; nobody is told.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
-from pync.errors import LocalError, NetworkError, PyncError
+from pync.errors import LocalError, PyncError
 from pync.loop import Loop, Task
 from pync.options import Options
+from pync.parcels import Carrier, Parcel, Recent, Resolving, Take
 from pync.relayed import PIECE, plain_address
 from pync.stream import EndOfStream, Endpoint
-from pync.transports.inet import InetAddress, look_up
+from pync.transports.inet import InetAddress, Lookup, look_up
 from pync.transports.udp import Unconnected
 from pync.wire.socks5 import Datagram, Place, unwrap, wrap
 
@@ -37,18 +37,6 @@ NUMERIC = Options(nodns=True)
 MOST_TARGETS = 1024  # that may answer
 MOST_NAMES = 32
 MOST_LOOKUPS = 8  # at a time, since others want to look up names too
-MOST_WAITING = 64 * 1024  # bytes for one name while it is looked up
-COST = 64  # bytes of memory that a datagram takes beside its own
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-class Lookup(Protocol):
-    """A name's being looked up."""
-
-    def finish(self) -> list[InetAddress]:
-        """Its addresses, best first.  Raises WouldBlock or NetworkError."""
 
 
 class Policy(NamedTuple):
@@ -56,20 +44,6 @@ class Policy(NamedTuple):
 
     look_up: Callable[[str, int], Lookup]
     allowed: Callable[[InetAddress], bool]
-
-
-class Parcel(NamedTuple):
-    """A datagram that is ready to leave."""
-
-    by: Unconnected
-    data: bytes
-    to: InetAddress
-
-    def send(self) -> None:
-        self.by.send(self.data, self.to)
-
-
-Take = Callable[[], "Parcel | None"]  # none where what was there is not passed on
 
 
 class DatagramRelay:
@@ -121,9 +95,11 @@ class DatagramRelay:
         if self.over:
             return
         self.over = True
-        tasks: list[Task] = [self, *self._carriers, *self._names.values()]
+        tasks: list[Task] = [self, *self._carriers]
         for task in tasks:
             self._loop.cancel(task)
+        for resolving in self._names.values():
+            self._forget(resolving)
         owned: list[Unconnected | Endpoint] = [self._inside, *self._outside.values(), self._control]
         for part in owned:
             for fd in part.descriptors:
@@ -168,8 +144,12 @@ class DatagramRelay:
         resolving = Resolving(self._policy.look_up(*name), self._to_one_of)
         self._loop.spawn(resolving)
         if forgotten := self._names.put(name, resolving):
-            self._loop.cancel(forgotten)
+            self._forget(forgotten)
         return resolving
+
+    def _forget(self, resolving: Resolving) -> None:
+        self._loop.cancel(resolving)
+        resolving.abandon()
 
     def _to_one_of(self, addresses: list[InetAddress], data: bytes) -> Parcel | None:
         """The parcel for the first address that can be had and is allowed."""
@@ -188,90 +168,6 @@ class DatagramRelay:
         if self._client is None or not self._targets.get(origin):
             return None
         return Parcel(self._inside, wrap(*origin, data), self._client)
-
-
-class Carrier:
-    """A task: sends what `take` gives, one by one.  failed: called if it gives no more."""
-
-    def __init__(self, take: Take, failed: Callable[[], None]) -> None:
-        self._take = take
-        self._failed = failed
-        self._parcel: Parcel | None = None
-
-    def advance(self) -> bool:
-        try:
-            self._parcel = self._parcel or self._take()
-        except LocalError:
-            self._failed()
-            return False
-        if self._parcel:
-            self._parcel.send()
-        self._parcel = None
-        return True
-
-
-class Resolving:
-    """A task: a name's look-up, and then the sending of what has waited for it.
-
-    parcel: makes one for one of the addresses, or none.  over: whether all that is done.
-    """
-
-    def __init__(
-        self, lookup: Lookup, parcel: Callable[[list[InetAddress], bytes], Parcel | None]
-    ) -> None:
-        self._lookup = lookup
-        self._parcel = parcel
-        self._addresses: list[InetAddress] | None = None
-        self._waiting: deque[bytes] = deque()
-        self._room = MOST_WAITING
-        self.over = False
-
-    def post(self, data: bytes) -> Parcel | None:
-        """Send it later, or give what is to be sent at once."""
-        if self.over:
-            return self._parcel(self._addresses or [], data)
-        if self._room >= len(data) + COST:
-            self._room -= len(data) + COST
-            self._waiting.append(data)
-        return None
-
-    def advance(self) -> bool:
-        if self._addresses is None:
-            self._addresses = self._finish()
-        while self._waiting:
-            if parcel := self._parcel(self._addresses, self._waiting[0]):
-                parcel.send()
-            self._waiting.popleft()
-        self.over = True
-        return False
-
-    def _finish(self) -> list[InetAddress]:
-        try:
-            return self._lookup.finish()
-        except NetworkError:
-            return []
-
-
-class Recent(Generic[Key, Value]):
-    """A table of at most `size` entries: the longest unused makes room."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: OrderedDict[Key, Value] = OrderedDict()
-
-    def get(self, key: Key) -> Value | None:
-        if key in self._entries:
-            self._entries.move_to_end(key)
-        return self._entries.get(key)
-
-    def put(self, key: Key, value: Value) -> Value | None:
-        """What had to make room, if anything had to."""
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        return self._entries.popitem(last=False)[1] if len(self._entries) > self._size else None
-
-    def values(self) -> list[Value]:
-        return list(self._entries.values())
 
 
 def announced(peer: InetAddress, host: str, port: int) -> Place:

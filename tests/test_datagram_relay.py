@@ -17,19 +17,11 @@ from pairs import Done
 from plain_peer import HERE, drain, reset, start
 from socks_scripts import message
 
-from pync.datagram_relay import (
-    COST,
-    MOST_LOOKUPS,
-    MOST_NAMES,
-    MOST_WAITING,
-    DatagramRelay,
-    Policy,
-    Recent,
-    announced,
-)
+from pync.datagram_relay import MOST_LOOKUPS, MOST_NAMES, DatagramRelay, Policy, announced
 from pync.errors import LocalError, ResolveError
 from pync.loop import Loop
 from pync.options import Options
+from pync.parcels import COST, MOST_WAITING, Recent
 from pync.stream import READ, Condition, Endpoint, WouldBlock
 from pync.transports import tcp
 from pync.transports.inet import InetAddress, look_up
@@ -39,11 +31,15 @@ UNKNOWN = 0  # the client's port
 
 
 class Answer:
-    """A look-up, of `slow` names only once the test says so; all but `nobody` are here."""
+    """A look-up, of `slow` names only once the test says so; all but `nobody` are here.
+
+    wanted: until it is abandoned.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.ready = not host.startswith("slow")
+        self.wanted = True
         self.changed = Condition()
         self._port = port
 
@@ -53,6 +49,9 @@ class Answer:
         if self.host == "nobody":
             raise ResolveError("cannot resolve nobody")
         return look_up(HERE, self._port, "udp", Options())
+
+    def abandon(self) -> None:
+        self.wanted = False
 
     def come(self) -> None:
         self.ready = True
@@ -245,9 +244,10 @@ def test_others_can_look_up_names_too() -> None:
 def test_a_name_that_has_been_forgotten_is_not_sent_to() -> None:
     with relaying() as table:
         table.send(b"too late", "slow")
-        for number in range(MOST_NAMES):
+        for number in range(1, MOST_NAMES + 1):
             table.send(b"", f"host{number}")
             assert table.receive(table.target)[0] == b""
+            assert table.names.answers[0].wanted == (number < MOST_NAMES)
         table.names.answers[0].come()
         table.send(b"by address")
         assert table.receive(table.target)[0] == b"by address"
@@ -355,9 +355,14 @@ def test_it_ends_with_its_connection(end: Callable[[socket.socket], None]) -> No
     with relaying() as table:
         table.meet()
         table.send(b"never", "slow")
+        table.send(b"by address")
+        assert table.receive(table.target)[0] == b"by address"
+        (slow,) = table.names.answers
+        assert slow.wanted
         end(table.control)
         table.end.wait(table.loop)
         assert table.end.count == 1
+        assert not slow.wanted
         with socket.socket(type=socket.SOCK_DGRAM) as again:
             again.bind(table.relay.bound)  # the port is free
 

@@ -26,7 +26,7 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.resolver transports.tcp transports.udp transports.unix",
-    "relayed session",
+    "parcels relayed session",
     "admission datagram_relay dial opening",
     "proxies gateway gateway.reaching gateway.passage",
     "hub layers gateway.reception",

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +26,7 @@ from gateway_talk import (
     drain_to_any_end,
     memory,
     port_of,
+    read_grant,
     read_message,
     receive,
     serving,
@@ -34,8 +36,8 @@ from gateway_talk import (
     tunnel,
     wait_for,
 )
-from harness import NULL, Program, descriptors
-from plain_peer import HERE, LITTLE, drain, flood, reset
+from harness import NULL, PATIENCE, Program, descriptors
+from plain_peer import HERE, LITTLE, drain, flood, reset, run
 from socks_scripts import message
 
 CROWD = 200
@@ -132,6 +134,37 @@ def test_two_hundred_resets_do_not_harm_it(proxies: Proxies, listener: socket.so
                 client.sendall(request[: number % (len(request) + 1)])
                 reset(client)
         assert serves(kind, pync, listener)
+
+
+WITH_SLOW_NAMES = """
+import socket, threading
+from pync.__main__ import start
+
+answer = socket.getaddrinfo
+
+def ask(host, *rest, flags=0):
+    if host.startswith(b"slow") and not flags & socket.AI_NUMERICHOST:
+        threading.Event().wait()
+    return answer(host, *rest, flags=flags)
+
+socket.getaddrinfo = ask
+raise SystemExit(start())
+"""
+
+
+def test_slow_names_that_one_asks_for_hold_up_no_other(listener: socket.socket) -> None:
+    """Not even if it leaves again at once, which nobody tells the name server."""
+    options = ("-lkv", "--proxy-type", "socks4a", HERE, "0")
+    with run(sys.executable, "-c", WITH_SLOW_NAMES, *options) as pync:
+        for number in range(CROWD // 2):
+            with dial(pync.port) as client:
+                client.sendall(ASKING["socks4a"](f"slow{number}", 80))
+                pync.expect(f"wants slow{number} port 80")
+                reset(client)
+        with socket.create_connection((HERE, pync.port), PATIENCE, ("127.0.0.2", 0)) as other:
+            other.sendall(ASKING["socks4a"]("localhost", port_of(listener)))
+            read_grant("socks4a", other)
+            accept(listener).close()
 
 
 # Silence.

@@ -32,7 +32,7 @@ from gateway_talk import (
     tunnel,
     wait_for,
 )
-from harness import Program, descriptors, full_backlog, needs_ipv6
+from harness import PATIENCE, Program, descriptors, full_backlog, needs_ipv6
 from plain_peer import (
     HERE,
     LITTLE,
@@ -239,18 +239,47 @@ def test_a_client_that_leaves_before_its_target_answers_is_nobodys_trouble(
 ) -> None:
     with serving("socks5", "--wait", "0.6") as pync, full_backlog() as nowhere:
         port, before = pync.port, settled(pync)
-        for end in (reset, socket.socket.close):
-            with dial(port) as client:
-                client.sendall(ASKING["socks5"](HERE, nowhere))
-                assert client.recv(2) == b"\5\0"
-                end(client)
+        with dial(port) as client:
+            client.sendall(ASKING["socks5"](HERE, nowhere))
+            assert client.recv(2) == b"\5\0"
         with tunnel("socks5", port, listener) as (client, far):
             client.sendall(b"hello")
             assert far.recv(5) == b"hello"
             client.close()
             assert drain(far) == b""
-        pync.expect("timed out(?s:.*)timed out")
+        pync.expect("timed out")
         wait_for(lambda: len(descriptors(pync.pid)) == before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_that_breaks_off_before_its_target_answers_is_not_waited_for(kind: str) -> None:
+    with serving(kind, "--wait", f"{PATIENCE}") as pync, full_backlog() as nowhere:
+        port, before = pync.port, settled(pync)
+        with dial(port) as client:
+            client.sendall(ASKING[kind](HERE, nowhere) + b"glued")
+            wait_for(lambda: len(descriptors(pync.pid)) == before + 2)
+            reset(client)
+        begin = time.monotonic()
+        pync.expect(f"pync: connection with {HERE} port .* lost: Connection reset by peer")
+        wait_for(lambda: len(descriptors(pync.pid)) == before)
+        assert time.monotonic() - begin < PATIENCE / 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_that_has_said_all_is_there_when_its_target_answers(
+    kind: str, proxies: Proxies
+) -> None:
+    """The kernel tries again after a second, when the target's queue has room."""
+    pync = proxies[kind]
+    before = settled(pync)
+    with target(backlog=0) as listener, dial(port_of(listener)), dial(pync.port) as client:
+        send_all(client, ASKING[kind](HERE, port_of(listener)) + b"hello")
+        wait_for(lambda: len(descriptors(pync.pid)) == before + 2)
+        accept(listener).close()
+        with accept(listener) as far:
+            assert drain(far) == b"hello"
+            far.sendall(b"and back")
+        assert drain(client).endswith(b"and back")
 
 
 def test_a_tunnel_that_is_idle_ends_as_a_connection_does() -> None:

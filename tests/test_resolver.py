@@ -25,10 +25,12 @@ from pync.options import Options
 from pync.stream import WouldBlock
 from pync.transports import resolver
 from pync.transports.inet import InetAddress
-from pync.transports.resolver import NAME, THREADS, Lookup, Resolver
+from pync.transports.resolver import NAME, THREADS, WAITING, Bounds, Question, Resolver
 
 HERE = [InetAddress(socket.AF_INET, ("127.0.0.1", 80), "tcp", "here.test")]
 NOTHING = Options()
+SOMEBODY = "192.0.2.1"
+SHARE = THREADS.each
 
 
 class NameServer:
@@ -64,7 +66,7 @@ class NameServer:
 class Asking:
     """A task that waits for an answer.  order: where it notes that it came."""
 
-    def __init__(self, lookup: Lookup, name: str, order: list[str]) -> None:
+    def __init__(self, lookup: Question, name: str, order: list[str]) -> None:
         self.lookup = lookup
         self.found: list[InetAddress] = []
         self.error = ""
@@ -89,11 +91,30 @@ class Case:
         self.resolver = Resolver(loop, self.server.find)
         self.order: list[str] = []
 
-    def ask(self, name: str, port: int = 80, options: Options = NOTHING) -> Asking:
+    def look_up(
+        self, name: str, port: int = 80, options: Options = NOTHING, owner: str = SOMEBODY
+    ) -> Question:
+        return self.resolver.look_up(name, port, "tcp", options, owner)
+
+    def ask(self, name: str, port: int = 80, owner: str = SOMEBODY) -> Asking:
         """Begin to look up `name`."""
-        asking = Asking(self.resolver.look_up(name, port, "tcp", options), name, self.order)
+        asking = Asking(self.look_up(name, port, owner=owner), name, self.order)
         self.loop.spawn(asking)
         return asking
+
+    def occupy(self, count: int, owner: str = SOMEBODY) -> list[Asking]:
+        """Begin to look up so many names that are held, and of which each gets a thread."""
+        names = [f"held-for-{owner}-{number}.test" for number in range(count)]
+        self.server.hold(*names)
+        already = len(self.server.asked)
+        asked = [self.ask(name, owner=owner) for name in names]
+        self.server.wait_for_questions(already + count)
+        return asked
+
+    def occupy_all(self) -> None:
+        """Every thread that there may be, with owners that have their share each."""
+        for number in range(THREADS.in_all // SHARE):
+            self.occupy(SHARE, f"owner{number}")
 
     def run_until(self, count: int) -> None:
         """Run the loop until so many answers have come."""
@@ -163,9 +184,10 @@ def test_an_error_is_the_asker_s(case: Case) -> None:
 def test_the_system_looks_up_names() -> None:
     with Loop() as loop:
         real = Resolver(loop)
-        asking = Asking(real.look_up("localhost", 80, "tcp", Options(ipv4=True)), "", [])
+        asking = Asking(real.look_up("localhost", 80, "tcp", Options(ipv4=True), SOMEBODY), "", [])
         loop.run(asking)
         real.close()
+    wait_for_threads()
     assert [address.sockaddr for address in asking.found] == [("127.0.0.1", 80)]
 
 
@@ -183,7 +205,7 @@ def test_the_system_looks_up_names() -> None:
 def test_a_number_is_answered_at_once(
     case: Case, host: str, options: Options, found: tuple[object, ...]
 ) -> None:
-    lookup = case.resolver.look_up(host, 80, "tcp", options)
+    lookup = case.look_up(host, options=options)
     assert [address.sockaddr for address in lookup.finish()] == [found]
     assert case.server.asked == []
 
@@ -201,7 +223,7 @@ def test_what_is_no_name_is_refused_at_once(
     case: Case, host: str, options: Options, told: str
 ) -> None:
     with pytest.raises(ResolveError, match=told):
-        case.resolver.look_up(host, 80, "tcp", options).finish()
+        case.look_up(host, options=options).finish()
     assert case.server.asked == []
 
 
@@ -227,7 +249,7 @@ def test_a_slow_look_up_holds_up_no_other(case: Case) -> None:
 
 
 def test_answers_come_in_the_order_in_which_they_are_found(case: Case) -> None:
-    names = [f"{number}.test" for number in range(THREADS)]
+    names = [f"{number}.test" for number in range(SHARE)]
     case.server.hold(*names)
     for name in names:
         case.ask(name)
@@ -245,51 +267,116 @@ def test_each_of_many_gets_its_own_answer(case: Case) -> None:
     ]
 
 
-def test_threads_are_started_when_they_are_needed_and_are_few(case: Case) -> None:
+def test_threads_are_there_when_they_are_needed_and_no_longer(case: Case) -> None:
     case.ask("127.0.0.1")
     assert threads() == 0
-    stuck = [f"stuck{number}.test" for number in range(3 * THREADS)]
-    case.server.hold(*stuck)
-    for count, name in enumerate(stuck, 1):
-        case.ask(name)
-        assert threads() == min(count, THREADS)
+    for count in range(1, SHARE + 1):
+        case.occupy(1, f"owner{count}")
+        assert threads() == count
+    case.server.release(*case.server.held)
+    wait_for_threads()
+    case.ask("here.test")
+    case.run_until(SHARE + 2)
 
 
 # --- bounds ---
 
 
-def all_threads_busy(case: Case) -> None:
-    stuck = [f"stuck{number}.test" for number in range(THREADS)]
-    case.server.hold(*stuck)
-    for name in stuck:
-        case.ask(name)
-    case.server.wait_for_questions(THREADS)
+def test_threads_are_few_in_all(case: Case) -> None:
+    case.occupy_all()
+    case.ask("a.test", owner="late")
+    case.ask("b.test")
+    assert threads() == THREADS.in_all
+    case.server.release(*case.server.held)
+    case.run_until(THREADS.in_all + 2)
+
+
+def test_one_owner_s_slow_names_hold_up_no_other_owner_s(case: Case) -> None:
+    """Its own wait for each other, so many as it likes."""
+    case.occupy(SHARE)
+    for number in range(SHARE):
+        case.ask(f"waits{number}.test")
+    assert threads() == SHARE
+    for number in range(3):
+        case.ask(f"here{number}.test", owner="another")
+        case.run_until(number + 1)
+    assert case.order == ["here0.test", "here1.test", "here2.test"]
+    case.server.release(*case.server.held)
+    case.run_until(2 * SHARE + 3)
+
+
+def test_to_ask_and_to_leave_does_not_give_more_threads(case: Case) -> None:
+    for asking in case.occupy(SHARE):
+        case.loop.cancel(asking)
+        asking.lookup.abandon()
+    case.ask("waits.test")
+    case.ask("here.test", owner="another")
+    case.run_until(1)
+    assert case.order == ["here.test"]
+    assert threads() <= SHARE + 1
+    case.server.release(next(iter(case.server.held)))
+    case.run_until(2)
+
+
+def test_a_thread_that_comes_back_is_for_the_first_that_may_have_it(case: Case) -> None:
+    case.occupy_all()
+    for name, owner in (("greedy.test", "owner0"), ("a.test", "late"), ("b.test", "late")):
+        case.ask(name, owner=owner)
+    case.server.release("held-for-owner1-0.test")
+    case.run_until(3)
+    assert case.order == ["held-for-owner1-0.test", "a.test", "b.test"]
+    case.server.release("held-for-owner0-0.test")
+    case.run_until(5)
+    assert case.order[3:] == ["held-for-owner0-0.test", "greedy.test"]
 
 
 def test_what_waits_is_bounded(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    all_threads_busy(case)
-    monkeypatch.setattr(resolver, "WAITING", 2)
+    """For each owner, and in all."""
+    monkeypatch.setattr(resolver, "WAITING", Bounds(in_all=3, each=2))
+    case.occupy_all()
     for name in ("a.test", "b.test"):
         case.ask(name)
-    with pytest.raises(ResolveError, match=r"c\.test: too many names are being looked up"):
-        case.resolver.look_up("c.test", 80, "tcp", NOTHING).finish()
+    refused = pytest.raises(ResolveError, match=r"c\.test: too many names are being looked up")
+    with refused:
+        case.look_up("c.test").finish()
+    case.ask("a.test", owner="another")
+    with refused:
+        case.look_up("c.test", owner="late").finish()
     case.server.release(*case.server.held)
-    case.run_until(THREADS + 2)
+    case.run_until(THREADS.in_all + 3)
     late = case.ask("c.test")
-    case.run_until(THREADS + 3)
+    case.run_until(THREADS.in_all + 4)
     assert late.found
+
+
+def test_who_floods_is_refused_and_others_are_not(case: Case) -> None:
+    case.occupy_all()
+    flood = [case.look_up(f"{number}.test") for number in range(2 * WAITING.each)]
+    assert sum(map(settled, flood)) == WAITING.each
+    assert not settled(case.look_up("waits.test", owner="another"))
+
+
+def settled(question: Question) -> bool:
+    """Whether there is an answer, which is a refusal where there are no threads for it."""
+    try:
+        question.finish()
+    except WouldBlock:
+        return False
+    except ResolveError:
+        pass
+    return True
 
 
 def test_an_abandoned_look_up_takes_no_room_and_asks_nobody(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_threads_busy(case)
-    monkeypatch.setattr(resolver, "WAITING", 1)
+    monkeypatch.setattr(resolver, "WAITING", Bounds(in_all=1, each=1))
+    case.occupy(SHARE)
     for number in range(100):
-        case.resolver.look_up(f"gone{number}.test", 80, "tcp", NOTHING).abandon()
+        case.look_up(f"gone{number}.test").abandon()
     wanted = case.ask("wanted.test")
     case.server.release(*case.server.held)
-    case.run_until(THREADS + 1)
+    case.run_until(SHARE + 1)
     assert wanted.found
     assert not [name for name in case.server.asked if name.startswith("gone")]
 
@@ -312,7 +399,7 @@ def test_without_threads_there_is_an_error(case: Case, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(ResolveError, match="the system gives no thread for it"):
-        case.resolver.look_up("here.test", 80, "tcp", NOTHING).finish()
+        case.look_up("here.test").finish()
 
 
 # --- the end ---
@@ -322,7 +409,7 @@ def test_a_look_up_that_hangs_at_the_end_touches_nobody_s_descriptor() -> None:
     """Its thread comes back when others have the descriptors' numbers."""
     with cases() as case:
         case.server.hold("slow.test")
-        case.resolver.look_up("slow.test", 80, "tcp", NOTHING)
+        case.look_up("slow.test")
         case.server.wait_for_questions(1)
         held = descriptors()
         case.resolver.close()
@@ -340,7 +427,7 @@ def test_a_look_up_that_hangs_at_the_end_touches_nobody_s_descriptor() -> None:
 
 def test_it_may_be_closed_twice_and_with_answers_that_nobody_took() -> None:
     with cases() as case:
-        case.resolver.look_up("here.test", 80, "tcp", NOTHING)
+        case.look_up("here.test")
         case.server.wait_for_questions(1)
         case.resolver.close()
         case.resolver.close()
@@ -360,7 +447,7 @@ def hang(*_):
 
 with Loop() as loop:
     resolver = Resolver(loop, hang)
-    resolver.look_up("hangs.test", 80, "tcp", Options())
+    resolver.look_up("hangs.test", 80, "tcp", Options(), "")
     asked.wait()
     resolver.close()
 print("over")
@@ -389,7 +476,8 @@ def test_whatever_pync_raises_there_is_a_resolve_error(error: Exception) -> None
 
     with Loop() as loop:
         failing = Resolver(loop, fail)
-        asking = Asking(failing.look_up("here.test", 80, "tcp", NOTHING), "", [])
+        asking = Asking(failing.look_up("here.test", 80, "tcp", NOTHING, SOMEBODY), "", [])
         loop.run(asking)
         failing.close()
+    wait_for_threads()
     assert asking.error == str(error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Protocol
 
 from pync.datagram_relay import DatagramRelay
 from pync.dial import Connecting
@@ -12,20 +11,10 @@ from pync.errors import ConnectError, NetworkError, PyncError
 from pync.loop import Loop
 from pync.opening import cut
 from pync.stream import Condition, Endpoint, WouldBlock
-from pync.transports.inet import InetAddress
+from pync.transports.inet import InetAddress, Lookup
 
 Place = tuple[str, int]
 NOWHERE: Place = ("0.0.0.0", 0)  # what it is called where it has no address, or needs none
-
-
-class Lookup(Protocol):
-    """Addresses that are being looked up."""
-
-    def finish(self) -> list[InetAddress]:
-        """Raises WouldBlock or NetworkError."""
-
-    def abandon(self) -> None:
-        """They are not wanted any more."""
 
 
 class NoWay:

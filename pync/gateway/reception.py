@@ -1,7 +1,9 @@
 """What a client wants of us as a proxy, and its target's being reached.
 
 While that takes its time nothing is said to the client, and nothing it says is
-read: so the rest waits where the fast path, or the next request, finds it.
+read: so the rest waits where the fast path, or the next request, finds it.  Nothing
+tells then that the client has gone, so it is asked from time to time.  Its end alone is
+no sign of that: it may have said all it has to say, and wait for the answer.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from pync.errors import NetworkError, PyncError
 from pync.gateway.reaching import Way
 from pync.loop import Loop
 from pync.stage import Dialogue
-from pync.stream import WouldBlock
+from pync.stream import Endpoint, WouldBlock
 from pync.wire.http.exchange import Exchange
+
+ATTENTION = 0.5  # seconds after which a client that has gone is noticed
 
 
 class Wish(Protocol):
@@ -74,7 +78,7 @@ class Reception:
     def __init__(
         self,
         loop: Loop,
-        client: str,
+        client: Endpoint,
         dialogue: ProxyDialogue,
         codes: Codes,
         find_way: Callable[[Wish], Way],
@@ -100,7 +104,10 @@ class Reception:
         self._dialogue.receive_end()
 
     def data_to_send(self, limit: int) -> bytes:
-        """Raises WouldBlock while a way is looked for, and NetworkError if there is none."""
+        """Raises WouldBlock while a way is looked for.
+
+        Raises NetworkError if there is none, or if the client has gone.
+        """
         words = self._dialogue.data_to_send(limit)
         if words or self._answered or not self._dialogue.request:
             return words
@@ -114,14 +121,22 @@ class Reception:
 
     def _answer(self, way: Way) -> None:
         if not way.over:
-            raise WouldBlock(condition=way.changed)
+            self._check_client()
+            raise WouldBlock(after=ATTENTION, condition=way.changed)
         self._answered = True
         if way.error:
             self._dialogue.refuse(self._codes.of(way.error))
             why = str(way.error).replace("\n", "; ")
-            raise NetworkError(f"client {self._client}: {why}")
+            raise NetworkError(f"client {self._client.peer}: {why}")
         self.way = way
         self.exchange = self._dialogue.grant(*way.bound)
+
+    def _check_client(self) -> None:
+        try:
+            self._client.sink.check()
+        except NetworkError:
+            self._answered = True  # there is nobody to answer any more
+            raise
 
     def close(self) -> None:
         """Give it up."""

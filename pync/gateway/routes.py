@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_network
 from typing import cast
 
 from pync.access import TargetRules
 from pync.datagram_relay import DatagramRelay, Policy, announced
 from pync.dial import Connecting
 from pync.errors import Forbidden, LocalError
-from pync.gateway.reaching import Associating, Lookup, NoWay, Reaching, Way
+from pync.gateway.reaching import Associating, NoWay, Reaching, Way
 from pync.gateway.reception import Wish
 from pync.loop import Loop
 from pync.options import Options
-from pync.stream import Endpoint
-from pync.transports.inet import InetAddress
+from pync.relayed import plain_address
+from pync.stream import Endpoint, Peer
+from pync.transports.inet import InetAddress, Lookup
 from pync.transports.resolver import Resolver
 
 
@@ -43,14 +45,14 @@ class Routes:
             self._say(f"{client.peer} wants datagrams relayed")
             return Associating(self._loop, partial(self._relay, wish, client))
         self._say(f"{client.peer} wants {wish.host} port {wish.port}")
-        lookup = self._look_up("tcp", wish.host, wish.port)
+        lookup = self._look_up(client, "tcp", wish.host, wish.port)
         deadline = self._loop.clock() + self._limit
         return Reaching(self._loop, wish.host, lookup, partial(self._connect, wish), deadline)
 
-    def _look_up(self, protocol: str, host: str, port: int) -> Lookup:
+    def _look_up(self, client: Endpoint, protocol: str, host: str, port: int) -> Lookup:
         if not self._rules.may_ask_for(host, port):
             return NoWay(forbidden(host, port))
-        return self._resolver.look_up(host, port, protocol, self._options)
+        return self._resolver.look_up(host, port, protocol, self._options, owner(client.peer))
 
     def _connect(self, wish: Wish, found: list[InetAddress]) -> Connecting:
         addresses = [address for address in found if self._may_reach(address)]
@@ -67,11 +69,22 @@ class Routes:
         options = self._options._replace(host=client.local.host)
         peer = cast(InetAddress, client.peer)  # of a client with such an address
         place = announced(peer, wish.host, wish.port)
-        policy = Policy(partial(self._look_up, "udp"), self._may_reach)
+        policy = Policy(partial(self._look_up, client, "udp"), self._may_reach)
         return DatagramRelay(self._loop, client, options, place, policy, ended)
 
     def close(self) -> None:
         self._resolver.close()
+
+
+def owner(client: Peer) -> str:
+    """Whom look-ups for it are put down to: its host.
+
+    In IPv6 one host may have all addresses of a network of 64 bits (RFC 4291 section 2.5.4).
+    """
+    address = plain_address(client.host)
+    if address is None or address.version == 4:
+        return client.host
+    return str(ip_network((address.packed, 64), strict=False))
 
 
 def forbidden(host: str, port: int) -> Forbidden:

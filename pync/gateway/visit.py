@@ -116,7 +116,7 @@ class Visit:
     def _receive(self) -> Generator[Task, None, Exchange | None]:
         """What the client wants, and the way there."""
         reception = Reception(
-            self._loop, self._name, self._dialogue, self._service.codes, self._set_out
+            self._loop, self._client, self._dialogue, self._service.codes, self._set_out
         )
         layer = Layer(self._service.name, reception, lambda endpoint: endpoint)
         deadline = self._loop.clock() + self._limits.open

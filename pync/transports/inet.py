@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pync.errors import LocalError, ResolveError, UsageError
 from pync.options import Options
@@ -61,6 +61,16 @@ class InetAddress(NamedTuple):
         except (OSError, UnicodeError):
             name = self.host
         return f"{name} {self.port}"
+
+
+class Lookup(Protocol):
+    """A host's addresses that are being looked up."""
+
+    def finish(self) -> list[InetAddress]:
+        """Best first.  Raises WouldBlock or NetworkError."""
+
+    def abandon(self) -> None:
+        """They are not wanted any more.  May be repeated, and come too late."""
 
 
 def beyond(host: str, port: int, protocol: str) -> InetAddress:

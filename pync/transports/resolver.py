@@ -1,10 +1,18 @@
 """Names looked up beside the loop, which goes on meanwhile.
 
 Theory.  getaddrinfo waits for the name server, for half a minute at times, and nothing
-can interrupt it.  So threads call it, a few of them, that are started when they are
-needed.  They are daemons: one that hangs does not delay the end of the process.
+can interrupt it, whether somebody still wants the answer or not.  So threads call it.
+One is started for a question, goes on with those that wait, and ends when none may be
+asked.  They are daemons: one that hangs does not delay the end of the process.
 
-A look-up waits in the queue, is then at one of the threads, and then among the
+Each question has an owner, on whose behalf it is asked, and who has no more than a
+share of the threads and of the queue: whoever asks for slow names waits for them alone.
+A thread is the owner's until it comes back, also when the question has been abandoned;
+else to ask and to leave would be the way to all of them.  A question waits only while
+its owner, or all together, have what they may (or the system gives no more threads), so
+it is enough that each thread that comes back takes the first one that it may.
+
+A question waits in the queue, is then at one of the threads, and then among the
 answers, which the loop gives out.  All that both sides touch is behind one lock, which
 nobody holds while waiting for anything else.  The threads wake the loop through a pair
 of sockets, in which there is a byte exactly as long as there are answers, so that it
@@ -17,8 +25,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -30,26 +38,29 @@ from pync.stream import READ, Condition, WouldBlock
 from pync.transports import inet
 from pync.transports.inet import InetAddress
 
-THREADS = 8
-NAME = "look-up"  # of each of them
-WAITING = 1000  # look-ups that may wait for a thread
+NAME = "look-up"  # of each thread
 
 Find = Callable[[str, int, str, Options], list[InetAddress]]
 
 
 class Answer(NamedTuple):
-    """What a look-up came to; error: why there are no addresses."""
+    """What a question came to; error: why there are no addresses."""
 
     addresses: list[InetAddress]
     error: str = ""
 
 
-class Lookup:
-    """The search for a host's addresses."""
+class Question:
+    """The search for a host's addresses: an inet.Lookup.  owner: for whom it is."""
 
     def __init__(
-        self, find: Callable[[], list[InetAddress]], host: str, abandon: Callable[[Lookup], None]
+        self,
+        find: Callable[[], list[InetAddress]],
+        host: str,
+        owner: str,
+        abandon: Callable[[Question], None],
     ) -> None:
+        self.owner = owner
         self._find = find
         self._host = host
         self._abandon = abandon
@@ -84,6 +95,22 @@ class Lookup:
         self.settle(Answer([], f"cannot resolve {self._host}: {why}"))
 
 
+class Bounds(NamedTuple):
+    """How many questions may be somewhere: in all, and of one owner."""
+
+    in_all: int
+    each: int
+
+    def admit(self, owner: str, questions: Collection[Question]) -> bool:
+        """Whether another of `owner` may join these."""
+        own = sum(question.owner == owner for question in questions)
+        return len(questions) < self.in_all and own < self.each
+
+
+THREADS = Bounds(in_all=64, each=16)
+WAITING = Bounds(in_all=4096, each=1024)
+
+
 def without_search(host: str, port: int, protocol: str, options: Options) -> Answer | None:
     """The answer for a number, or for what is no host's name; None for a name.
 
@@ -110,91 +137,93 @@ class Resolver:
     def __init__(self, loop: Loop, find: Find = inet.look_up) -> None:
         self._loop = loop
         self._find = find
-        self._changed = threading.Condition()  # of what is from here on
-        self._queue: dict[Lookup, None] = {}  # the first to come is the first
-        self._answers: list[tuple[Lookup, Answer]] = []
-        self._threads = 0
-        self._idle = 0
+        self._lock = threading.Lock()  # of what is from here on
+        self._queue: dict[Question, None] = {}  # the first to come is the first
+        self._at_work: set[Question] = set()  # each with a thread at it
+        self._answers: list[tuple[Question, Answer]] = []
         self._closed = False
         self._ours, self._theirs = socket.socketpair()
         loop.spawn(self)
 
-    def look_up(self, host: str, port: int, protocol: str, options: Options) -> Lookup:
-        """As inet.look_up; whatever goes wrong is told by the Lookup."""
+    def look_up(
+        self, host: str, port: int, protocol: str, options: Options, owner: str
+    ) -> Question:
+        """As inet.look_up, for `owner`; whatever goes wrong is told by what it gives."""
         find = partial(self._find, host, port, protocol, options)
-        lookup = Lookup(find, host, self._abandon)
+        question = Question(find, host, owner, self._abandon)
         if answer := without_search(host, port, protocol, options):
-            lookup.settle(answer)
+            question.settle(answer)
         else:
-            self._enqueue(lookup)
-        return lookup
+            self._take_on(question)
+        return question
 
-    def _enqueue(self, lookup: Lookup) -> None:
-        with self._changed:
-            if len(self._queue) >= WAITING:
-                lookup.refuse("too many names are being looked up")
+    def _take_on(self, question: Question) -> None:
+        """Give it a thread, or let it wait for one to come back."""
+        with self._lock:
+            if THREADS.admit(question.owner, self._at_work) and self._start_thread(question):
                 return
-            self._queue[lookup] = None
-            if len(self._queue) > self._idle and self._threads < THREADS:
-                self._start_thread()
-            if self._threads:
-                self._changed.notify()
+            if not self._at_work:
+                question.refuse("the system gives no thread for it")
+            elif WAITING.admit(question.owner, self._queue):
+                self._queue[question] = None
             else:
-                del self._queue[lookup]
-                lookup.refuse("the system gives no thread for it")
+                question.refuse("too many names are being looked up")
 
-    def _start_thread(self) -> None:
-        with suppress(RuntimeError):  # the system has too many; ours may do
-            threading.Thread(target=self._work, name=NAME, daemon=True).start()
-            self._threads += 1
+    def _start_thread(self, question: Question) -> bool:
+        """False if the system has too many; ours may do."""
+        try:
+            threading.Thread(target=self._work, args=[question], name=NAME, daemon=True).start()
+        except RuntimeError:
+            return False
+        self._at_work.add(question)
+        return True
 
-    def _abandon(self, lookup: Lookup) -> None:
-        with self._changed:
-            self._queue.pop(lookup, None)
+    def _abandon(self, question: Question) -> None:
+        with self._lock:
+            self._queue.pop(question, None)
 
-    def _work(self) -> None:
+    def _work(self, question: Question | None) -> None:
         """What each thread does."""
-        while lookup := self._next():
-            self._tell(lookup, lookup.search())
+        while question:
+            question = self._hand_in(question, question.search())
 
-    def _next(self) -> Lookup | None:
-        """A look-up to do, for which it waits; None at the end."""
-        with self._changed:
-            self._idle += 1
-            while not (self._queue or self._closed):
-                self._changed.wait()
-            self._idle -= 1
+    def _hand_in(self, question: Question, answer: Answer) -> Question | None:
+        """What the thread is to go on with."""
+        with self._lock:
+            self._at_work.remove(question)
             if self._closed:
                 return None
-            lookup = next(iter(self._queue))
-            del self._queue[lookup]
-            return lookup
-
-    def _tell(self, lookup: Lookup, answer: Answer) -> None:
-        with self._changed:
-            if self._closed:
-                return
             if not self._answers:
                 self._theirs.send(b"\0")
-            self._answers.append((lookup, answer))
+            self._answers.append((question, answer))
+            return self._next()
+
+    def _next(self) -> Question | None:
+        """The first of those that wait whose owner may have a thread."""
+        held = Counter(question.owner for question in self._at_work)
+        for question in self._queue:
+            if held[question.owner] < THREADS.each:
+                del self._queue[question]
+                self._at_work.add(question)
+                return question
+        return None
 
     def advance(self) -> bool:
         """Give out the answers that are there."""
-        with self._changed:
+        with self._lock:
             if not self._answers:
                 raise WouldBlock(self._ours.fileno(), READ)
             self._ours.recv(1)
             answers, self._answers = self._answers, []
-        for lookup, answer in answers:
-            lookup.settle(answer)
+        for question, answer in answers:
+            question.settle(answer)
         return True
 
     def close(self) -> None:
         """Look up no more; what has no answer yet never gets one."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._queue.clear()
-            self._changed.notify_all()
             self._loop.cancel(self)
             self._loop.forget(self._ours.fileno())
             self._ours.close()
