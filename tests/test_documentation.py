@@ -207,7 +207,7 @@ def test_an_example_does_what_it_shows(shown: Example, tmp_path: Path) -> None:
     work.mkdir()
     os.mkfifo(work / "told")
     text = script(shown.commands)
-    for port in ("2389", "8000"):
+    for port in ("2389", "8000", "1080"):
         text = re.sub(rf"\b{port}\b", str(free_port()), text)
     with Program(
         "bash", "-euo", "pipefail", "-c", text,
