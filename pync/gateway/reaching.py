@@ -12,9 +12,10 @@ from pync.loop import Loop
 from pync.opening import cut
 from pync.stream import Condition, Endpoint, WouldBlock
 from pync.transports.inet import InetAddress, Lookup
+from pync.wire.socks import NOWHERE
+from pync.wire.socks5 import Place
 
-Place = tuple[str, int]
-NOWHERE: Place = ("0.0.0.0", 0)  # what it is called where it has no address, or needs none
+NO_PLACE = Place(NOWHERE, 0)  # where a way has none on our side, or needs none
 
 
 class NoWay:
@@ -48,7 +49,7 @@ class Way:
     @property
     def bound(self) -> Place:
         """Our side of it, as the client is told."""
-        return NOWHERE
+        return NO_PLACE
 
     def advance(self) -> bool:
         try:
@@ -90,7 +91,7 @@ class Reaching(Way):
     @property
     def bound(self) -> Place:
         local = self.endpoint and self.endpoint.local
-        return (local.host, local.port) if local else NOWHERE
+        return Place(local.host, local.port) if local else NO_PLACE
 
     def _search(self) -> bool:
         if self._connecting is None:
@@ -128,7 +129,7 @@ class Associating(Way):
 
     @property
     def bound(self) -> Place:
-        return self.relay.bound if self.relay else NOWHERE
+        return self.relay.bound if self.relay else NO_PLACE
 
     def _search(self) -> bool:
         self.relay = self._make(self.changed.notify)
