@@ -17,11 +17,11 @@ from pairs import Done
 from plain_peer import HERE, drain, reset, start
 from socks_scripts import message
 
-from pync.datagram_relay import MOST_LOOKUPS, MOST_NAMES, DatagramRelay, Policy, announced
 from pync.errors import LocalError, ResolveError
+from pync.gateway.datagram_relay import MOST_LOOKUPS, MOST_NAMES, DatagramRelay, Policy, announced
+from pync.gateway.parcels import COST, MOST_WAITING, Recent
 from pync.loop import Loop
 from pync.options import Options
-from pync.parcels import COST, MOST_WAITING, Recent
 from pync.stream import READ, Condition, Endpoint, WouldBlock
 from pync.transports import tcp
 from pync.transports.inet import InetAddress, look_up

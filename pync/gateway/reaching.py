@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from pync.datagram_relay import DatagramRelay
 from pync.dial import Connecting
 from pync.errors import ConnectError, NetworkError, PyncError
+from pync.gateway.datagram_relay import DatagramRelay
 from pync.loop import Loop
 from pync.opening import cut
 from pync.stream import Condition, Endpoint, WouldBlock

@@ -22,9 +22,9 @@ from functools import partial
 from typing import NamedTuple
 
 from pync.errors import LocalError, PyncError
+from pync.gateway.parcels import Carrier, Parcel, Recent, Resolving, Take
 from pync.loop import Loop, Task
 from pync.options import Options
-from pync.parcels import Carrier, Parcel, Recent, Resolving, Take
 from pync.relayed import PIECE, plain_address
 from pync.stream import EndOfStream, Endpoint
 from pync.transports.inet import InetAddress, Lookup, look_up
