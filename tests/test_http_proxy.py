@@ -137,7 +137,7 @@ def test_what_is_no_authority_is_refused(target: str) -> None:
     proxy = HttpProxy(CLIENT)
     words = failure(proxy, crlf(f"CONNECT {target} HTTP/1.1\nHost: x\n\n"))
     why = "no such port" if target in ("a:0", "a:65536") else "CONNECT wants host:port"
-    assert words == f"asks for {target!r}: {why}"
+    assert words == f"asks for {target.rpartition('@')[2]!r}: {why}"
     assert drain(proxy.data_to_send) == refusal("400 Bad Request", why)
 
 
@@ -147,7 +147,7 @@ def test_what_is_no_uri_is_refused(target: str) -> None:
     words = failure(proxy, crlf(f"GET {target} HTTP/1.1\nHost: x\n\n"))
     out_of_range = target in ("http://a:0/", "http://a:65536/")
     why = "no such port" if out_of_range else "a proxy wants http://host/path"
-    assert words == f"asks for {target!r}: {why}"
+    assert words == f"asks for {target.rpartition('@')[2]!r}: {why}"
     assert drain(proxy.data_to_send) == refusal("400 Bad Request", why)
 
 

@@ -124,7 +124,8 @@ class HttpProxy:
         try:
             wanted = read_request(request)
         except ValueError as error:
-            shown = request.target[:MOST_SHOWN].decode()
+            public = request.target.rpartition(b"@")[2]  # before that may stand a password
+            shown = public[:MOST_SHOWN].decode()
             why = f"asks for {shown!r}: {error}"
             raise self._fail(400, request.method, why, str(error)) from None
         if self._check and not self._knows(request, self._check):
