@@ -25,6 +25,7 @@ from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
     from pync.gateway.server import ProxyServer
+    from pync.hub import Attendance
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
     from pync.session import Session
@@ -208,22 +209,30 @@ class Program:
         return accepting.endpoint
 
     def _serve(self, listener: Listener) -> None:
+        """All that come, with standard input and output between them."""
+        from pync.sharing import Sharing
+
+        local = Ends(dial.local_source(self._options, self._environment), self._output())
+        self._attend_all(listener, Sharing(self._loop, local, self._session).attend)
+
+    def _attend_all(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
         from pync.hub import Hub
         from pync.transports.descriptors import raise_limit
 
-        output = self._output()
+        def welcome(endpoint: Endpoint) -> Attendance:
+            self._welcome(endpoint)
+            return attend(endpoint)
+
         raise_limit()
-        source = dial.local_source(self._options, self._environment)
-        hub = Hub(
-            self._loop,
-            listener,
-            Ends(source, output),
-            self._session,
-            self._welcome,
-            self._environment.complain,
-        )
+        hub = Hub(self._loop, listener, welcome, self._environment.complain)
         try:
             self._loop.run(hub)
+        except Interrupted as error:
+            listener.close()
+            hub.wind_up()
+            self._loop.run(hub)
+            hub.break_off(error)
+            raise
         except PyncError as error:
             hub.break_off(error)  # so that no client takes this for the end
             raise

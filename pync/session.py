@@ -155,6 +155,7 @@ class Session:
             self.remote.abort()
         else:
             self.remote.close()
+        self._changed.notify()  # whoever advances this may be told why not to go on
 
     def break_off(self, error: PyncError) -> None:
         """End at once; `error` is told what was not delivered."""

@@ -29,7 +29,7 @@ LAYERS = [
     "gateway gateway.parcels relayed session",
     "admission gateway.datagram_relay dial opening",
     "proxies gateway.reaching gateway.passage",
-    "hub layers gateway.reception",
+    "hub layers sharing gateway.reception",
     "gateway.routes gateway.visit",
     "gateway.server",
     "program",

@@ -10,12 +10,22 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from harness import NULL, PATIENCE, PIPE, Program
-from plain_peer import HERE, complaints, drain, ended_within, start
+from plain_peer import (
+    HERE,
+    LITTLE,
+    complaints,
+    drain,
+    drain_until_reset,
+    ended_within,
+    start,
+)
+from test_signals import until, waiting_in
 
 PIECE = 1 << 20
 
@@ -126,3 +136,41 @@ def test_a_keepalive_time_of_an_hour_keeps_nobody_out() -> None:
         client.sendall(b"hello")
         assert server.receive(5) == b"hello"
         assert stopped(server) == []
+
+
+# A signal ends the listening; what is held for clients is not lost by that.
+
+HELD = os.urandom(500_000)
+
+
+@contextmanager
+def holding_for_a_client() -> Iterator[tuple[Program, socket.socket]]:
+    """A listener that has taken HELD from stdin, of which its client has read nothing."""
+    with (
+        start("-lknv", "-O", "16k", HERE, "0", stdin=PIPE) as server,
+        socket.socket() as client,
+    ):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+        client.connect((HERE, server.port))
+        server.send(HELD)
+        pipe = server.process.stdin
+        assert pipe
+        until(lambda: waiting_in(pipe.fileno()) == 0)
+        yield server, client
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_clients_have_what_is_held_for_them(number: signal.Signals) -> None:
+    with holding_for_a_client() as (server, client):
+        server.signal(number)
+        assert drain(client) == HELD
+        assert server.finish().status == -number
+
+
+def test_a_signal_waits_for_no_client_that_takes_nothing() -> None:
+    with holding_for_a_client() as (server, client):
+        server.signal(signal.SIGTERM)
+        result = server.finish()
+        assert result.status == -signal.SIGTERM
+        assert "bytes not delivered" in complaints(result)[0]
+        assert len(drain_until_reset(client)) < len(HELD)
