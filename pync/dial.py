@@ -5,109 +5,21 @@ What only some options need is imported where they are looked at, for a fast sta
 
 from __future__ import annotations
 
-import errno
 import functools
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pync.environment import Environment
-from pync.errors import ConnectError, OutOfDescriptors
-from pync.loop import Loop
+from pync.errors import OutOfDescriptors
 from pync.options import Options
-from pync.stream import NEVER, Attempt, Endpoint, Listener, Peer, Sink, Source, WouldBlock
-from pync.transports import Transport, standard_streams, transport
+from pync.stream import Endpoint, Listener, Sink, Source, WouldBlock
+from pync.transports import standard_streams, transport_of
 
 if TYPE_CHECKING:
     from pync.endings import Terms
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
 DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
-
-
-def transport_of(options: Options) -> Transport:
-    if options.unixsock:
-        return transport("unix")
-    return transport("udp" if options.udp else "tcp")
-
-
-class Connecting:
-    """A task that tries one address after the other until one accepts.
-
-    endpoint: the connection, once the task is over.  deadline: when it is to be
-    there at the latest, by the loop's clock.  advance raises ConnectError with a line
-    for each address if none accepts, or none in time.
-    """
-
-    def __init__(
-        self,
-        options: Options,
-        loop: Loop,
-        say: Callable[[str], None],
-        addresses: Iterable[Peer] | None = None,
-    ) -> None:
-        """addresses: None to look them up, which may take its time and knows no limit."""
-        self.endpoint: Endpoint | None = None
-        self._loop = loop
-        self._say = say
-        self._failures: list[str] = []
-        self._options = options
-        self._via = transport_of(options)
-        self._addresses = deque(self._via.addresses(options) if addresses is None else addresses)
-        self._attempt: Attempt | None = None
-        limit = options.connect_limit
-        self.deadline = NEVER if limit is None else loop.clock() + limit
-
-    def advance(self) -> bool:
-        try:
-            self.endpoint = self._try()
-        except ConnectError as error:
-            self._failures.append(str(error))
-            self._drop_attempt()
-            if self._addresses:
-                return True
-            raise ConnectError("\n".join(self._failures), error.errno) from None
-        for failure in self._failures:
-            self._say(f"pync: {failure}")
-        return False
-
-    def _try(self) -> Endpoint:
-        if self._attempt is None:
-            self._attempt = self._via.connect(self._addresses.popleft(), self._options)
-        try:
-            return self._attempt.finish()
-        except WouldBlock as blocked:
-            if self._loop.clock() < self.deadline:
-                blocked.until = min(blocked.until, self.deadline)
-                raise
-            self._addresses.clear()
-            raise timed_out(self._attempt.peer) from None
-
-    def again(self, deadline: float) -> None:
-        """Be a task once more, for another connection to where this one got."""
-        assert self._attempt
-        self._addresses = deque([self._attempt.peer])
-        self._attempt = None
-        self._failures.clear()
-        self.endpoint = None
-        self.deadline = deadline
-
-    def close(self) -> None:
-        """Give up what is not open yet."""
-        if self.endpoint is None:
-            self._drop_attempt()
-
-    def _drop_attempt(self) -> None:
-        if self._attempt:
-            for fd in self._attempt.descriptors:
-                self._loop.forget(fd)
-            self._attempt.abandon()
-            self._attempt = None
-
-
-def timed_out(peer: Peer) -> ConnectError:
-    message = f"connect to {peer.target} failed: Connection timed out"
-    return ConnectError(message, errno.ETIMEDOUT)
 
 
 class Accepting:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pync import dial
+from pync.connecting import Connecting
 from pync.environment import Environment
 from pync.errors import (
     ConnectError,
@@ -83,7 +84,7 @@ class Program:
         try:
             first = self._read_hops()
             self._read_layers()
-            connecting = dial.Connecting(first, self._loop, self._say)
+            connecting = Connecting(first, self._loop, self._say)
             self._mind_interrupts()
             output = self._output() if talks else None
             remote = self._open(connecting)
@@ -99,14 +100,14 @@ class Program:
         else:
             remote.close()
 
-    def _open(self, connecting: dial.Connecting) -> Endpoint:
+    def _open(self, connecting: Connecting) -> Endpoint:
         """The connection, ready for the user's first byte."""
         endpoint = self._reach(connecting)
         if self._options.zero and not endpoint.has_end:
             self._probe(endpoint)
         return endpoint
 
-    def _reach(self, connecting: dial.Connecting) -> Endpoint:
+    def _reach(self, connecting: Connecting) -> Endpoint:
         try:
             self._loop.run(connecting)
         except ConnectError as error:

@@ -27,7 +27,7 @@ LAYERS = [
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.resolver transports.tcp transports.udp transports.unix",
     "gateway gateway.parcels relayed session",
-    "admission gateway.datagram_relay dial opening",
+    "admission connecting gateway.datagram_relay dial opening",
     "proxies gateway.reaching gateway.passage",
     "hub layers sharing gateway.reception",
     "gateway.routes gateway.visit",

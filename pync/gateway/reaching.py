@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from pync.dial import Connecting
+from pync.connecting import Connecting
 from pync.errors import ConnectError, NetworkError, PyncError
 from pync.gateway.datagram_relay import DatagramRelay
 from pync.loop import Loop

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import cast
 
 from pync.access import TargetRules
-from pync.dial import Connecting
+from pync.connecting import Connecting
 from pync.errors import Forbidden, LocalError
 from pync.gateway.datagram_relay import DatagramRelay, Policy, announced
 from pync.gateway.reaching import Associating, NoWay, Reaching, Way

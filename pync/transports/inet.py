@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
 from pync.errors import LocalError, ResolveError, UsageError
@@ -108,6 +109,8 @@ def family_wanted(options: Options) -> int:
 def look_up(host: str | None, port: int, protocol: str, options: Options) -> list[InetAddress]:
     """The addresses of `host`, best first; without a host, those to listen on.
 
+    The families come by turns (RFC 8305 section 4), since one of them may lead nowhere.
+
     Raises ResolveError, or UsageError for a name when options forbid look-ups.
     """
     flags = 0 if host else socket.AI_PASSIVE
@@ -122,7 +125,15 @@ def look_up(host: str | None, port: int, protocol: str, options: Options) -> lis
         raise ResolveError(f"cannot resolve {host}: {error.strerror}") from None
     except UnicodeError:
         raise ResolveError(f"cannot resolve {host}: not a host name") from None
-    return [InetAddress(row[0], row[4], protocol, host or "") for row in found]  # type: ignore[arg-type]
+    return by_turns([InetAddress(row[0], row[4], protocol, host or "") for row in found])  # type: ignore[arg-type]
+
+
+def by_turns(addresses: list[InetAddress]) -> list[InetAddress]:
+    families: dict[int, list[InetAddress]] = {}
+    for address in addresses:
+        families.setdefault(address.family, []).append(address)
+    rounds = zip_longest(*families.values())
+    return [address for row in rounds for address in row if address]
 
 
 def as_bytes(host: str | None) -> str | bytes | None:
