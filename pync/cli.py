@@ -18,6 +18,8 @@ Where to:
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
   -z, --zero                   connect and close: the exit status tells
+  --fd N                       with -l: descriptor N listens already
+  --port-file FILE             with -l: write the port to FILE, once it is open
   --allow LIST                 with -l: only these may connect, as in 10.0.0.1,
                                10.0.0.0/8, 10.0.0.1-20, localhost
   --allowfile FILE             those in FILE, too
@@ -161,6 +163,8 @@ def read_arguments(arguments: list[str], environment: Environment) -> Options | 
     if "version" in given:
         environment.answer(f"pync {__version__}\n")
         return None
+    if "listen" in given and not addresses and given.keys().isdisjoint(("fd", "source_port")):
+        given.update(environment.handed_in)
     options = read_options(given, addresses)
     return options._replace(md5_key=md5_key(environment)) if options.md5sig else options
 

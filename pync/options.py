@@ -36,6 +36,8 @@ class Options(NamedTuple):
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
     denyfile: str | None = None
+    fd: int | None = None
+    port_file: str | None = None
 
     no_stdin: bool = False
     half_close: bool = False
@@ -97,7 +99,7 @@ class Options(NamedTuple):
 
     @property
     def reads_stdin(self) -> bool:
-        return not (self.no_stdin or self.recv_only)
+        return not (self.no_stdin or self.recv_only or self.fd == 0)
 
     @property
     def connect_limit(self) -> float | None:
@@ -131,6 +133,8 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix so
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
     *((field, "listen") for field in ACCESS),
+    ("fd", "listen"),
+    ("port_file", "listen"),
     ("ssl_key", "ssl_cert"),
     ("ssl_client_ca", "listen"),
     ("proxy_type", "via", "proxy", "listen"),
@@ -165,6 +169,9 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "ttl"),
     ("unixsock", "min_ttl"),
     ("unixsock", "source_port"),
+    ("unixsock", "port_file"),
+    ("fd", "source"),
+    ("fd", "source_port"),
     *(("unixsock", field) for field in ACCESS),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
@@ -258,6 +265,10 @@ def place(options: Options, addresses: list[str]) -> Options:
     """Put the bare arguments where they belong."""
     for address in addresses:
         checked(check_name, "address", address)
+    if options.fd is not None:
+        if addresses:
+            raise UsageError(f"--fd has its place already, and takes no {told(addresses)}")
+        return options
     if options.unixsock:
         if options.listen and options.source:
             raise UsageError("--source: a unix listener is where its path is")

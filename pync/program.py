@@ -169,6 +169,10 @@ class Program:
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")
+            if self._options.port_file:
+                from pync.port_file import write_port
+
+                write_port(self._options.port_file, listener.places[0].rpartition(" ")[2])
             serve(listener)
         finally:
             listener.close()

@@ -85,6 +85,12 @@ def read_count(text: str) -> int:
     return int(text)
 
 
+def read_descriptor(text: str) -> int:
+    if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) > MAX_INT:
+        raise ValueError("not the number of a descriptor")
+    return int(text)
+
+
 def read_size(text: str) -> int:
     match = re.fullmatch(r"(\d{1,10})([kmg]?)", text.lower(), re.ASCII)
     if not match or not 1 <= (size := int(match[1]) * SIZES[match[2]]) <= MAX_INT:
@@ -226,6 +232,8 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "allowfile": read_text,
     "deny": read_list,
     "denyfile": read_text,
+    "fd": read_descriptor,
+    "port_file": read_text,
     "quit": read_quit,
     "timeout": read_pause,
     "wait": read_pause,

@@ -14,14 +14,15 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    """access status values environment stream wire wire.crlf wire.safe_text wire.telnet
+    """access port_file status values environment stream wire wire.crlf wire.safe_text wire.telnet
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables interrupts loop bypass stage taps
        transports transports.memory transports.sockets
        wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
-    """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
+    """movers transports.datagrams transports.handed transports.settings
+       transports.stdio transports.stdio_threads
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",

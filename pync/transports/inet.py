@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from pync.errors import LocalError, ResolveError, UsageError
 from pync.options import Options
+from pync.transports.handed import adopt
 from pync.transports.settings import set_socket_options
 from pync.transports.sockets import Address, closed_on_error, connect_error, reason
 
@@ -208,6 +209,8 @@ def listening_socket(options: Options, protocol: str) -> tuple[socket.socket, tu
     Without a host one socket serves both families, which keeps them on one port.
     Raises LocalError or UsageError.
     """
+    if options.fd is not None:
+        return handed_in(options.fd, protocol, options)
     port = port_number(options.port or "0", protocol, options.nodns)
     anywhere = options.host is None and family_wanted(options) == socket.AF_UNSPEC
     dual = anywhere and socket.has_dualstack_ipv6()
@@ -224,8 +227,21 @@ def listening_socket(options: Options, protocol: str) -> tuple[socket.socket, tu
         set_socket_options(sock, options)
         bind(sock, local)
         bound = local._replace(sockaddr=sock.getsockname())
+    return sock, places(bound, dual)
+
+
+def handed_in(fd: int, protocol: str, options: Options) -> tuple[socket.socket, tuple[str, ...]]:
+    sock = adopt(fd, "inet", KINDS[protocol])
+    set_socket_options(sock, options)
+    bound = InetAddress(sock.family, sock.getsockname(), protocol)
+    six = sock.family == socket.AF_INET6
+    dual = six and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return sock, places(bound, dual and bound.host == "::")
+
+
+def places(bound: InetAddress, dual: bool) -> tuple[str, ...]:
     hosts = ("0.0.0.0", "::") if dual else (bound.host,)
-    return sock, tuple(f"{host} {bound.port}" for host in hosts)
+    return tuple(f"{host} {bound.port}" for host in hosts)
 
 
 def bind(sock: socket.socket, local: InetAddress) -> None:

@@ -18,6 +18,7 @@ from pync.options import Options
 from pync.stream import Attempt, Endpoint, Listener
 from pync.transports import datagrams
 from pync.transports.datagram_listeners import kind_of_listener
+from pync.transports.handed import adopt
 from pync.transports.settings import set_socket_options
 from pync.transports.sockets import (
     BACKLOG,
@@ -83,12 +84,7 @@ def connect(address: UnixAddress, options: Options) -> Attempt:
 
 
 def listen(options: Options) -> Listener:
-    address = UnixAddress(options.path or "")
-    sock = new_socket(options)
-    with closed_on_error(sock):
-        clean_up = bind_path(sock, address)
-        if not options.udp:
-            sock.listen(BACKLOG)
+    sock, address, clean_up = listening_socket(options)
     if options.udp:
         return kind_of_listener(options)(sock, (address.path,), peer_name, clean_up)
 
@@ -96,6 +92,21 @@ def listen(options: Options) -> Listener:
         return SocketEndpoint(connection, address, SocketSink)
 
     return SocketListener(sock, (address.path,), accepted, clean_up)
+
+
+def listening_socket(options: Options) -> tuple[socket.socket, UnixAddress, Callable[[], None]]:
+    """With its address, and what removes that again where we have made it."""
+    if options.fd is not None:
+        sock = adopt(options.fd, "unix", socket.SOCK_DGRAM if options.udp else socket.SOCK_STREAM)
+        set_socket_options(sock, options)
+        return sock, peer_name(sock.getsockname()), nothing
+    address = UnixAddress(options.path or "")
+    sock = new_socket(options)
+    with closed_on_error(sock):
+        clean_up = bind_path(sock, address)
+        if not options.udp:
+            sock.listen(BACKLOG)
+    return sock, address, clean_up
 
 
 def peer_name(sockaddr: Address) -> UnixAddress:
