@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmarks import clients, datagrams, latency, proxies, startup, throughput, tls
+from benchmarks import clients, datagrams, latency, proxies, relays, startup, throughput, tls
 from benchmarks.netcats import (
     BARE_PYTHON,
     MICROSOCKS,
@@ -57,6 +57,8 @@ GOALS = (
     Goal(tls.SPEED, tls.FROM_SERVER, 1.0, ROOMY_SOCAT),
     Goal(proxies.TABLE, proxies.SOCKS5, 0.9, MICROSOCKS),
     Goal(proxies.TABLE, proxies.HTTP, 0.9, NCAT),
+    Goal(relays.SPEED, "one connection", 1.2, SOCAT),
+    Goal(relays.DELAY, "with 1,000 connections open", 1.15, SOCAT),
     Goal(latency.TABLE, "64 bytes there and back", 1.15, OPENBSD),
     Goal(startup.TABLE, "connect, close, end (-z)", 2.0, BARE_PYTHON),
     Goal(clients.TABLE, "10,000 clients: memory for each", 20),
