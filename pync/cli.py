@@ -75,6 +75,12 @@ Through proxies:
   --proxy-allow RULE           with -l: where clients may go, HOST[:PORTS]; may
                                be repeated
 
+Relaying:
+  --relay TARGET               with -l: join each client with HOST:PORT, with
+                               ssl://HOST:PORT or with unix:PATH
+  --proxy-protocol VERSION     tell the target first who the client is, in the
+                               words (v1) or bytes (v2) of HAProxy's protocol
+
 Socket settings:
   -b, --broadcast              allow broadcast addresses
   -I SIZE, --recv-buffer SIZE  the kernel's receive buffer, in bytes

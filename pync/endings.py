@@ -186,7 +186,7 @@ def all_settled(session: Session) -> float:
     """Everything has gone out, is acknowledged, and the peer has had time to take it."""
     closing, now = session.closing, session.clock()
     assert closing
-    if not (closing.abrupt or session.inward.over):
+    if not (session.inward.over or (closing.abrupt and session.inward.drained_at < NEVER)):
         return NEVER
     if not (closing.drain or session.outward.over):
         return NEVER

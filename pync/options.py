@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pync.address import check_name, check_port
 from pync.errors import UsageError
-from pync.values import READERS, Login, Proxy
+from pync.values import READERS, Login, Proxy, Target
 
 
 class Options(NamedTuple):
@@ -89,6 +89,9 @@ class Options(NamedTuple):
     proxy_dns: str = "remote"
     proxy_allow: tuple[str, ...] = ()
 
+    relay: Target | None = None
+    proxy_protocol: int | None = None
+
     verbose: int = 0
 
     @property
@@ -127,6 +130,9 @@ IMPLIES = (
     ("starttls", "ssl"),
 )
 
+# Whom to take for the server: of a relay, that concerns the target, and not its clients.
+OF_A_SERVER = ("ssl_verify", "ssl_insecure", "ssl_trustfile", "ssl_fingerprint", "ssl_servername")
+
 ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
 
 # The first needs one of the others.
@@ -143,12 +149,14 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("proxy_dns", "via", "proxy"),
     ("proxy_allow", "listen"),
     ("proxy_allow", "proxy_type"),
+    ("relay", "listen"),
+    ("proxy_protocol", "relay"),
 )
 
-# What a proxy server does has nothing to do with these.
+# What passes between clients and where they lead has nothing to do with these.
 SERVES = "listen", "proxy_type"
-NOT_OF_A_PROXY = (
-    *("udp", "fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
+NOT_PASSED_ON = (
+    *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
     *("send_only", "quit", "no_shutdown", "md5sig"),
 )
 
@@ -179,23 +187,31 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("udp", "ssl"),
     ("fd_pass", "ssl"),
     ("listen", "starttls"),
-    ("listen", "ssl_servername"),
-    ("listen", "ssl_trustfile"),
-    ("listen", "ssl_insecure"),
     ("ssl_insecure", "ssl_verify"),
     ("ssl_insecure", "ssl_trustfile"),
     ("ssl_insecure", "ssl_fingerprint"),
     ("ssl_fingerprint", "ssl_trustfile"),
+    ("via", "proxy"),
+    ("proxy_user", "proxy_auth"),
+    ("relay", "proxy_allow"),
+    ("udp", "proxy_protocol"),
+    *(("relay", field) for field in NOT_PASSED_ON),
+    ("zero", "udp", "via"),  # a proxy does not tell that nobody is there
+    ("zero", "udp", "proxy"),
+)
+
+# The same, unless there is a relay: of that, the one is about clients and the other about targets.
+EXCLUDES_ALONE: tuple[tuple[str, ...], ...] = (
+    ("listen", "ssl_servername"),
+    ("listen", "ssl_trustfile"),
+    ("listen", "ssl_insecure"),
     ("ssl_fingerprint", "ssl_client_ca"),
     ("listen", "via"),
     ("listen", "proxy"),
     ("unixsock", "via"),
     ("unixsock", "proxy"),
-    ("via", "proxy"),
-    ("proxy_user", "proxy_auth"),
-    *((*SERVES, field) for field in NOT_OF_A_PROXY),
-    ("zero", "udp", "via"),  # a proxy does not tell that nobody is there
-    ("zero", "udp", "proxy"),
+    (*SERVES, "udp"),
+    *((*SERVES, field) for field in NOT_PASSED_ON),
 )
 
 # What may have a password in it, and so is never shown.
@@ -238,13 +254,14 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     an option that lacks another, and two that exclude each other.
     """
     values = {field: read_value(field, value) for field, value in given.items()}
+    relayed = "relay" in values
     for field, other in IMPLIES:
-        if field in values:
+        if field in values and not (relayed and field in OF_A_SERVER):
             values[other] = True
     for field, *others in NEEDS:
         if field in values and values.keys().isdisjoint(others):
             raise UsageError(f"{option_name(field)} needs {listed(others, 'or')}")
-    for fields in EXCLUDES:
+    for fields in EXCLUDES if relayed else (*EXCLUDES, *EXCLUDES_ALONE):
         if values.keys() >= set(fields):
             raise UsageError(excluding(fields))
     return place(Options(**values), addresses)

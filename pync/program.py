@@ -26,9 +26,10 @@ from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
     from pync.gateway.server import ProxyServer
-    from pync.hub import Attendance
+    from pync.hub import Attendance, Hub, Lone
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
+    from pync.relay import Relay
     from pync.session import Session
 
 
@@ -179,6 +180,11 @@ class Program:
 
     def _serving(self) -> Callable[[Listener], None]:
         """What is done with clients.  What that needs is read now."""
+        if self._options.relay:
+            from pync.relay import Relay
+
+            relay = Relay(self._loop, self._options, self._environment, self._say)
+            return functools.partial(self._serve_as_relay, relay)
         if self._options.proxy_type:
             from pync.gateway.server import ProxyServer
 
@@ -230,17 +236,35 @@ class Program:
 
         raise_limit()
         hub = Hub(self._loop, listener, welcome, self._environment.complain)
+        self._run_in_order(hub, listener)
+
+    def _attend_one(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
+        from pync.hub import Lone
+
+        endpoint = self._accept_one(listener)
+        self._welcome(endpoint)
+        self._run_in_order(Lone(self._loop, attend(endpoint)), listener)
+
+    def _run_in_order(self, task: Hub | Lone, listener: Listener) -> None:
+        """Let nobody take an end before the time for the end."""
         try:
-            self._loop.run(hub)
+            self._loop.run(task)
         except Interrupted as error:
             listener.close()
-            hub.wind_up()
-            self._loop.run(hub)
-            hub.break_off(error)
+            task.wind_up()
+            self._loop.run(task)
+            task.break_off(error)
             raise
         except PyncError as error:
-            hub.break_off(error)  # so that no client takes this for the end
+            task.break_off(error)
             raise
+
+    def _serve_as_relay(self, relay: Relay, listener: Listener) -> None:
+        attend = self._attend_all if self._options.keep_open else self._attend_one
+        try:
+            attend(listener, relay.attend)
+        finally:
+            relay.close()
 
     def _serve_as_proxy(self, server: ProxyServer, listener: Listener) -> None:
         from pync.transports.descriptors import raise_limit
@@ -305,7 +329,8 @@ class Program:
 
     def _welcome(self, endpoint: Endpoint) -> None:
         if self._options.verbose:
-            self._say(f"Connection received on {endpoint.peer.came_from(self._options.nodns)}")
+            numeric = self._options.nodns or self._options.relay is not None
+            self._say(f"Connection received on {endpoint.peer.came_from(numeric)}")
             self._tell_notes(endpoint)
 
     def _tell_notes(self, endpoint: Endpoint) -> None:

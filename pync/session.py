@@ -64,7 +64,7 @@ class Session:
 
     def _pass_end_on(self) -> None:
         """What happens at stdin's end in the place of remote.sink.end."""
-        if self.inward.error or self._hides_failure(self.outward):
+        if self.inward.error or self._hides_failure(self.outward) or self._is_cut:
             raise WouldBlock  # it broke off, and that is not to look like an end
         if not (self.outward.over or self.closing):
             self._keep_end_back()
@@ -87,7 +87,7 @@ class Session:
         epoll goes on watching what is closed here as long as somebody else, such
         as the shell, has it open; then nothing could stop it any more.
         """
-        if self._hides_failure(self.inward):
+        if self._hides_failure(self.inward) or (self.terms.passes_failure and self._is_cut):
             return  # now the session breaks off
         for fd in self._local.sink.descriptors:
             self._loop.forget(fd)
@@ -96,6 +96,10 @@ class Session:
     def _hides_failure(self, other: Flow) -> bool:
         """Whether an end may be what a failure left: a socket tells that to one flow alone."""
         return self.terms.passes_failure and other.error is not None
+
+    @property
+    def _is_cut(self) -> bool:
+        return self.closing is not None and self.closing.abrupt
 
     @property
     def undelivered(self) -> int:
@@ -121,10 +125,7 @@ class Session:
         """Begin to end as `closing` says; True, since that goes on."""
         self.closing = closing
         closing.since = self.clock()
-        if closing.abrupt:
-            self._cancel(self.inward)
-        else:
-            self._stop(self.inward)
+        self._stop(self.inward)
         if closing.drain_until > self.clock():
             self._cancel(self.outward)
             closing.drain = self._flow(self.remote.source, Discard())

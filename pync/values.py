@@ -61,6 +61,18 @@ class Proxy(NamedTuple):
     login: Login | None = None
 
 
+class Target(NamedTuple):
+    """Where a relay leads: to a host's port, in TLS with ssl, or to a unix socket."""
+
+    host: str | None = None
+    port: str | None = None
+    path: str | None = None
+    ssl: bool = False
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host} port {self.port}"
+
+
 def read_time(text: str) -> float:
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(ms|s|m|h|)", text, re.ASCII)
     if not match or (seconds := float(match[1]) * UNITS[match[2]]) > MAX_TIME:
@@ -217,6 +229,26 @@ def read_choice(text: str, choices: Mapping[str, str]) -> str:
         raise ValueError("not one of " + ", ".join(choices)) from None
 
 
+def read_relay(text: str) -> Target:
+    """`host:port`, `ssl://host:port`, `unix:/path` or `unix:@name`."""
+    scheme, _, path = text.partition(":")
+    if scheme.lower() == "unix":
+        check_name(path)
+        return Target(path=path)
+    scheme, separator, place = text.rpartition("://")
+    host, port = split_host_port(place)
+    if not port or (separator and scheme.lower() != "ssl"):
+        raise ValueError("not a target such as host:80, ssl://host:443 or unix:/run/socket")
+    check_name(host)
+    check_port(port)
+    return Target(host, port, ssl=bool(separator))
+
+
+def read_proxy_protocol(text: str) -> int:
+    versions = {"1": "1", "v1": "1", "2": "2", "v2": "2"}
+    return int(read_choice(text, versions))
+
+
 def read_proxy_type(text: str) -> str:
     return read_choice(text, PROXY_TYPES)
 
@@ -263,4 +295,6 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "proxy_auth": read_login,
     "proxy_dns": read_proxy_dns,
     "proxy_allow": tuple,
+    "relay": read_relay,
+    "proxy_protocol": read_proxy_protocol,
 }

@@ -16,6 +16,7 @@ LAYERS = [
     "errors address transports.descriptors",
     """access port_file status values environment stream wire wire.crlf wire.safe_text wire.telnet
        wire.dialogue wire.http wire.http.auth wire.http.targets
+       wire.proxy_protocol
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables interrupts loop bypass stage taps
        transports transports.memory transports.sockets
@@ -29,9 +30,9 @@ LAYERS = [
     "endings staged transports.resolver transports.tcp transports.udp transports.unix",
     "gateway gateway.parcels relayed session",
     "admission connecting gateway.datagram_relay dial opening",
-    "proxies gateway.reaching gateway.passage",
-    "hub layers sharing gateway.reception",
-    "gateway.routes gateway.visit",
+    "proxies tunnel gateway.reaching gateway.passage",
+    "hub layers reaching sharing gateway.reception",
+    "relay gateway.routes gateway.visit",
     "gateway.server",
     "program",
     "cli",

@@ -28,15 +28,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
+from ipaddress import ip_network
 from typing import NamedTuple
 
 from pync.address import check_name
 from pync.errors import PyncError, ResolveError, UsageError
 from pync.loop import Loop
 from pync.options import Options
-from pync.stream import READ, Condition, WouldBlock
+from pync.stream import READ, Condition, Peer, WouldBlock
 from pync.transports import inet
 from pync.transports.inet import InetAddress
+from pync.wire.socks import literal
 
 NAME = "look-up"  # of each thread
 
@@ -111,6 +113,17 @@ THREADS = Bounds(in_all=64, each=16)
 WAITING = Bounds(in_all=4096, each=1024)
 
 
+def owner(client: Peer) -> str:
+    """Whom look-ups for it are put down to: its host.
+
+    In IPv6 one host may have all addresses of a network of 64 bits (RFC 4291 section 2.5.4).
+    """
+    address = literal(client.host)
+    if address is None or address.version == 4:
+        return client.host
+    return str(ip_network((address.packed, 64), strict=False))
+
+
 def without_search(host: str, port: int, protocol: str, options: Options) -> Answer | None:
     """The answer for a number, or for what is no host's name; None for a name.
 
@@ -149,12 +162,19 @@ class Resolver:
         self, host: str, port: int, protocol: str, options: Options, owner: str
     ) -> Question:
         """As inet.look_up, for `owner`; whatever goes wrong is told by what it gives."""
-        find = partial(self._find, host, port, protocol, options)
-        question = Question(find, host, owner, self._abandon)
         if answer := without_search(host, port, protocol, options):
+            question = Question(list, host, owner, self._abandon)
             question.settle(answer)
-        else:
-            self._take_on(question)
+            return question
+        return self.search(partial(self._find, host, port, protocol, options), host, owner)
+
+    def search(self, find: Callable[[], list[InetAddress]], host: str, owner: str) -> Question:
+        """What `find` gives, which a thread calls, and which raises PyncError.
+
+        host: whose addresses these are, for messages.
+        """
+        question = Question(find, host, owner, self._abandon)
+        self._take_on(question)
         return question
 
     def _take_on(self, question: Question) -> None:
