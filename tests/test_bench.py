@@ -14,8 +14,8 @@ from harness import Program, Result
 TOP = Path(__file__).parent.parent
 HEADINGS = [
     "Throughput", "Processor time of both netcats", "Throughput under TLS",
-    "Processor time of both under TLS", "Throughput of a proxy", "Round trip", "Start-up",
-    "Many clients of one listener", "Datagrams", "Goals",
+    "Processor time of both under TLS", "Throughput of a proxy", "Throughput of a relay",
+    "Round trip through a relay", "Round trip", "Start-up", "Many clients of one listener", "Datagrams", "Goals",
 ]  # fmt: skip
 SVG = "{http://www.w3.org/2000/svg}"
 
