@@ -67,6 +67,9 @@ class Bypass:
         self._puzzled, before = True, self._puzzled  # once it may have come only just now
         return GiveUp() if before else self._empty
 
+    def take_back(self) -> bytes:
+        return b""
+
     def close(self) -> None:
         pass
 
@@ -139,7 +142,7 @@ class Conduit(Bypass):
         except BlockingIOError:
             raise self._full from None
         except OSError as error:
-            raise meaning(error, self._sink, lambda: os.read(out, self.held)) from None
+            raise meaning(error, self._sink, self.take_back) from None
         self.held -= moved
         self.stuck = self.held > 0
         return moved
@@ -167,6 +170,9 @@ class Conduit(Bypass):
         self._puzzled = False
         self._dry = count < SHORT
         return count
+
+    def take_back(self) -> bytes:
+        return os.read(self._pipe[0], self.held) if self._pipe and self.held else b""
 
     def close(self) -> None:
         for fd in self._pipe or ():

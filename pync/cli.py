@@ -18,6 +18,9 @@ Where to:
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
   -z, --zero                   connect and close: the exit status tells
+  --retry N                    try N times more to connect
+  --reconnect                  connect again whenever the peer goes
+  --retry-delay TIME           the pause before that, more or less; usually 1s
   --fd N                       with -l: descriptor N listens already
   --port-file FILE             with -l: write the port to FILE, once it is open
   --allow LIST                 with -l: only these may connect, as in 10.0.0.1,

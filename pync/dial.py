@@ -124,6 +124,7 @@ def terms(
         idle=idle_limit(idle, options),
         idle_failure=idle_limit(options.idle_timeout, options),
         linger=options.linger,
+        keeps_unsent=options.reconnect,
     )
 
 

@@ -43,6 +43,7 @@ class Terms(NamedTuple):
     idle: from the last movement to a quiet end.  idle_failure: to an error.
     linger: what a silent stdin gets once the peer has ended.
     passes_failure: the peer is to see a failure as such, also if it has all that there was.
+    keeps_unsent: there will be another peer, for what stdin has given and this one has not got.
     """
 
     keeps_end_back: bool = False
@@ -56,6 +57,7 @@ class Terms(NamedTuple):
     idle_failure: float | None = None
     linger: float = 2.0
     passes_failure: bool = False
+    keeps_unsent: bool = False
 
 
 class Closing:
@@ -121,6 +123,12 @@ def sending_failed(session: Session) -> float:
 
 def both_ended(session: Session) -> float:
     return at_once(session.inward.over and session.outward.over)
+
+
+def peer_left(session: Session) -> float:
+    """Another one is waited for."""
+    more = session.terms.keeps_unsent and session.inward.drained_at == NEVER
+    return at_once(session.outward.over and more)
 
 
 def peer_ended_for_good(session: Session) -> float:
@@ -276,6 +284,7 @@ ENDINGS = (
     Rule(input_failed, fail_once_delivered),
     Rule(sending_failed, fail),
     Rule(both_ended, end_in_order),
+    Rule(peer_left, end_by_reset),
     Rule(peer_ended_for_good, end_after_drain),
     Rule(input_silent, end_by_reset),
     Rule(quit_time, end_now),

@@ -32,6 +32,9 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    retry: int | None = None
+    retry_delay: float = 1.0
+    reconnect: bool = False
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -139,6 +142,7 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix so
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
     *((field, "listen") for field in ACCESS),
+    ("retry_delay", "retry", "reconnect"),
     ("fd", "listen"),
     ("port_file", "listen"),
     ("ssl_key", "ssl_cert"),
@@ -169,6 +173,13 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("recv_only", "send_only"),
     ("no_stdin", "send_only"),
     ("zero", "listen"),
+    ("listen", "retry"),
+    ("listen", "reconnect"),
+    ("zero", "reconnect"),
+    ("fd_pass", "reconnect"),
+    ("recv_limit", "reconnect"),
+    ("send_only", "reconnect"),
+    ("udp", "reconnect"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),
     ("unixsock", "md5sig"),

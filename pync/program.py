@@ -92,14 +92,25 @@ class Program:
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
-        self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
-        self._tell_notes(remote)
         if output:
-            self._converse(remote, output)
+            self._converse(remote, Ends(self._input(), output))
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
         else:
             remote.close()
+
+    def connect_again_and_again(self) -> None:
+        """The same, with as many attempts as options allow."""
+        from pync.redial import Dialler
+
+        first = self._read_hops()
+        self._read_layers()
+        self._mind_interrupts()
+
+        def reach() -> Endpoint:
+            return self._open(Connecting(first, self._loop, self._say))
+
+        dialler = Dialler(self._loop, reach, self._options, self._say)
 
     def _open(self, connecting: Connecting) -> Endpoint:
         """The connection, ready for the user's first byte."""

@@ -104,7 +104,8 @@ class Session:
     @property
     def undelivered(self) -> int:
         """Bytes taken from local that the peer's kernel has not acknowledged."""
-        return self.inward.held + self.remote.sink.unacknowledged()
+        held = 0 if self.terms.keeps_unsent else self.inward.held
+        return held + self.remote.sink.unacknowledged()
 
     @property
     def error(self) -> PyncError | None:

@@ -266,6 +266,8 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "denyfile": read_text,
     "fd": read_descriptor,
     "port_file": read_text,
+    "retry": read_count,
+    "retry_delay": read_time,
     "quit": read_quit,
     "timeout": read_pause,
     "wait": read_pause,
