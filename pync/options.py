@@ -32,6 +32,7 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    mode: int | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -138,6 +139,8 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix so
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
+    ("mode", "listen"),
+    ("mode", "unixsock"),
     *((field, "listen") for field in ACCESS),
     ("fd", "listen"),
     ("port_file", "listen"),
@@ -180,6 +183,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "port_file"),
     ("fd", "source"),
     ("fd", "source_port"),
+    ("fd", "mode"),
     *(("unixsock", field) for field in ACCESS),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
@@ -287,9 +291,7 @@ def place(options: Options, addresses: list[str]) -> Options:
             raise UsageError(f"--fd has its place already, and takes no {told(addresses)}")
         return options
     if options.unixsock:
-        if options.listen and options.source:
-            raise UsageError("--source: a unix listener is where its path is")
-        return options._replace(path=only_path(addresses))
+        return place_unix(options, addresses)
     if options.listen:
         return place_listener(options, addresses)
     if len(addresses) != 2:
@@ -298,10 +300,14 @@ def place(options: Options, addresses: list[str]) -> Options:
     return options._replace(host=host, port=checked(check_port, "port", port))
 
 
-def only_path(addresses: list[str]) -> str:
+def place_unix(options: Options, addresses: list[str]) -> Options:
+    if options.listen and options.source:
+        raise UsageError("--source: a unix listener is where its path is")
     if len(addresses) != 1:
         raise UsageError(f"--unixsock needs one path, not {told(addresses)}")
-    return addresses[0]
+    if options.mode is not None and addresses[0].startswith("@"):
+        raise UsageError("--mode: @NAME is in no file system, and has no permissions; a path has")
+    return options._replace(path=addresses[0])
 
 
 def place_listener(options: Options, addresses: list[str]) -> Options:

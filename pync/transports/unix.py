@@ -103,7 +103,7 @@ def listening_socket(options: Options) -> tuple[socket.socket, UnixAddress, Call
     address = UnixAddress(options.path or "")
     sock = new_socket(options)
     with closed_on_error(sock):
-        clean_up = bind_path(sock, address)
+        clean_up = bind_path(sock, address, options.mode)
         if not options.udp:
             sock.listen(BACKLOG)
     return sock, address, clean_up
@@ -142,13 +142,17 @@ def nothing() -> None:
     """What there is to clean up for a socket without a path."""
 
 
-def bind_path(sock: socket.socket, address: UnixAddress) -> Callable[[], None]:
+def bind_path(
+    sock: socket.socket, address: UnixAddress, mode: int | None = None
+) -> Callable[[], None]:
     """Bind, in the place of a dead socket if need be; returns what removes the path again.
 
-    Raises LocalError; what is alive, or no socket at all, is left alone.
+    mode: the path's permissions; None to leave them to the umask.  Raises LocalError; what
+    is alive, or no socket at all, is left alone.
     """
     try:
-        bind_or_replace(sock, address)
+        with permissions(mode):
+            bind_or_replace(sock, address)
     except OSError as error:
         raise LocalError(f"cannot bind to {address}: {reason(error)}") from None
     if address.abstract:
@@ -167,6 +171,19 @@ def bind_or_replace(sock: socket.socket, address: UnixAddress) -> None:
                 raise
             Path(address.path).unlink()
             sock.bind(address.sockaddr)
+
+
+@contextlib.contextmanager
+def permissions(mode: int | None) -> Iterator[None]:
+    """Let what is made have these from the start: nobody could slip in before a chmod."""
+    if mode is None:
+        yield
+        return
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager
