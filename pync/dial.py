@@ -16,6 +16,7 @@ from pync.stream import Endpoint, Listener, Sink, Source, WouldBlock
 from pync.transports import standard_streams, transport_of
 
 if TYPE_CHECKING:
+    from pync.doorkeeper import Reader
     from pync.endings import Terms
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
@@ -39,18 +40,30 @@ class Accepting:
 
 def listen(options: Options, complain: Callable[[str], None]) -> Listener:
     """complain: told of each peer that may not connect."""
-    if not any((options.allow, options.allowfile, options.deny, options.denyfile)):
+    if not options.restricts:
         return transport_of(options).listen(options)
-    from pync.access import Doorkeeper, Entries
-    from pync.transports.inet import hosts
+    from pync.doorkeeper import Doorkeeper, Entries
 
     allow = Entries("--allow", options.allow, options.allowfile)
     deny = Entries("--deny", options.deny, options.denyfile)
-    resolve = functools.partial(hosts, options=options)
-    doorkeeper = Doorkeeper(allow, deny, resolve, complain)
+    doorkeeper = Doorkeeper(allow, deny, reader_of_rules(options), complain)
     listener = transport_of(options).listen(options)
     listener.admits = doorkeeper.admits
     return listener
+
+
+def reader_of_rules(options: Options) -> Reader:
+    """How those who come are known."""
+    from pync.doorkeeper import Hosts, Users
+
+    if options.unixsock:
+        from pync.transports.unix import check_credentials
+
+        check_credentials(options)
+        return Users
+    from pync.transports.inet import hosts
+
+    return functools.partial(Hosts, resolve=functools.partial(hosts, options=options))
 
 
 def local_source(options: Options, environment: Environment) -> Source:

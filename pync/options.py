@@ -116,6 +116,11 @@ class Options(NamedTuple):
         return None if self.waits_for_ever else self.quit
 
     @property
+    def restricts(self) -> bool:
+        """Whether there are rules of who may connect."""
+        return any(getattr(self, field) for field in ACCESS)
+
+    @property
     def waits_for_ever(self) -> bool:
         return self.quit == -1
 
@@ -134,7 +139,7 @@ IMPLIES = (
 # Whom to take for the server: of a relay, that concerns the target, and not its clients.
 OF_A_SERVER = ("ssl_verify", "ssl_insecure", "ssl_trustfile", "ssl_fingerprint", "ssl_servername")
 
-ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
@@ -184,7 +189,6 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("fd", "source"),
     ("fd", "source_port"),
     ("fd", "mode"),
-    *(("unixsock", field) for field in ACCESS),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),

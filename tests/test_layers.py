@@ -18,7 +18,7 @@ LAYERS = [
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.proxy_protocol
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
-    """options proxy_variables interrupts loop bypass stage taps
+    """options proxy_variables doorkeeper interrupts loop bypass stage taps
        transports transports.memory transports.sockets
        wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
