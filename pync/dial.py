@@ -16,7 +16,7 @@ from pync.stream import Endpoint, Listener, Sink, Source, WouldBlock
 from pync.transports import standard_streams, transport_of
 
 if TYPE_CHECKING:
-    from pync.doorkeeper import Reader
+    from pync.doorkeeper import Doorkeeper, Reader
     from pync.endings import Terms
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
@@ -38,17 +38,21 @@ class Accepting:
         return False
 
 
-def listen(options: Options, complain: Callable[[str], None]) -> Listener:
-    """complain: told of each peer that may not connect."""
+def doorkeeper(options: Options, complain: Callable[[str], None]) -> Doorkeeper | None:
+    """None where everybody may connect.  complain: told of each peer that may not."""
     if not options.restricts:
-        return transport_of(options).listen(options)
+        return None
     from pync.doorkeeper import Doorkeeper, Entries
 
     allow = Entries("--allow", options.allow, options.allowfile)
     deny = Entries("--deny", options.deny, options.denyfile)
-    doorkeeper = Doorkeeper(allow, deny, reader_of_rules(options), complain)
+    return Doorkeeper(allow, deny, reader_of_rules(options), complain)
+
+
+def listen(options: Options, door: Doorkeeper | None) -> Listener:
     listener = transport_of(options).listen(options)
-    listener.admits = doorkeeper.admits
+    if door:
+        listener.admits = door.admits
     return listener
 
 

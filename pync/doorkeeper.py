@@ -166,11 +166,23 @@ FINDERS = {"uid": find_user, "gid": find_group}
 # --- the door ---
 
 
-class Doorkeeper:
-    """Says of each peer whether it may connect, and tells of those that may not.
+class Rules(NamedTuple):
+    """allowed: None for all.
 
     As with ncat, who is denied is not let in by being allowed as well: with rules that
     allow, only those may connect that they name and that no rule denies.
+    """
+
+    allowed: Peers | None
+    denied: Peers
+
+    def admit(self, peer: Peer) -> bool:
+        """Raises NetworkError if that cannot be told."""
+        return not self.denied.has(peer) and (self.allowed is None or self.allowed.has(peer))
+
+
+class Doorkeeper:
+    """Says of each peer whether it may connect by `rules`, and tells of those that may not.
 
     Who comes again and again, as a denied peer's datagrams do, is told of once, until
     it is somebody else's turn.
@@ -179,16 +191,26 @@ class Doorkeeper:
     def __init__(
         self, allow: Entries, deny: Entries, read: Reader, complain: Callable[[str], None]
     ) -> None:
-        """Read the rules.  Raises UsageError, or LocalError."""
-        self._allowed = read(allow.each()) if allow.given else None
-        self._denied = read(deny.each())
+        """Read the rules, as read does."""
+        self._allow = allow
+        self._deny = deny
+        self._read = read
         self._complain = complain
         self._last = ""
+        self.rules = self.read()
+
+    def read(self) -> Rules:
+        """The rules as they are in the files now.  A thread may do this, too.
+
+        Raises UsageError, or LocalError.
+        """
+        allowed = self._read(self._allow.each()) if self._allow.given else None
+        return Rules(allowed, self._read(self._deny.each()))
 
     def admits(self, peer: Peer) -> bool:
         why = ""
         try:
-            if self._may_come(peer):
+            if self.rules.admit(peer):
                 return True
         except NetworkError as error:
             why = f": {error}"
@@ -196,6 +218,3 @@ class Doorkeeper:
             self._last = str(peer)
             self._complain(f"connection from {peer} denied{why}")
         return False
-
-    def _may_come(self, peer: Peer) -> bool:
-        return not self._denied.has(peer) and (self._allowed is None or self._allowed.has(peer))

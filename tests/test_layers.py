@@ -28,7 +28,7 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.resolver transports.tcp transports.udp transports.unix",
-    "gateway gateway.parcels relayed session",
+    "gateway gateway.parcels relayed rereading session",
     "admission connecting gateway.datagram_relay dial opening",
     "proxies tunnel gateway.reaching gateway.passage",
     "hub layers reaching sharing gateway.reception",
