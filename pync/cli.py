@@ -20,8 +20,10 @@ Where to:
   -z, --zero                   connect and close: the exit status tells
   --fd N                       with -l: descriptor N listens already
   --port-file FILE             with -l: write the port to FILE, once it is open
+  --mode MODE                  with -lU: the path's permissions, as in 0600
   --allow LIST                 with -l: only these may connect, as in 10.0.0.1,
-                               10.0.0.0/8, 10.0.0.1-20, localhost
+                               10.0.0.0/8, 10.0.0.1-20, localhost; with -U,
+                               uid:1000, uid:alice, gid:100
   --allowfile FILE             those in FILE, too
   --deny LIST                  with -l: these may not, even if allowed
   --denyfile FILE              those in FILE, too

@@ -16,6 +16,7 @@ from pync.stream import Endpoint, Listener, Sink, Source, WouldBlock
 from pync.transports import standard_streams, transport_of
 
 if TYPE_CHECKING:
+    from pync.doorkeeper import Doorkeeper, Reader
     from pync.endings import Terms
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
@@ -37,20 +38,36 @@ class Accepting:
         return False
 
 
-def listen(options: Options, complain: Callable[[str], None]) -> Listener:
-    """complain: told of each peer that may not connect."""
-    if not any((options.allow, options.allowfile, options.deny, options.denyfile)):
-        return transport_of(options).listen(options)
-    from pync.access import Doorkeeper, Entries
-    from pync.transports.inet import hosts
+def doorkeeper(options: Options, complain: Callable[[str], None]) -> Doorkeeper | None:
+    """None where everybody may connect.  complain: told of each peer that may not."""
+    if not options.restricts:
+        return None
+    from pync.doorkeeper import Doorkeeper, Entries
 
     allow = Entries("--allow", options.allow, options.allowfile)
     deny = Entries("--deny", options.deny, options.denyfile)
-    resolve = functools.partial(hosts, options=options)
-    doorkeeper = Doorkeeper(allow, deny, resolve, complain)
+    return Doorkeeper(allow, deny, reader_of_rules(options), complain)
+
+
+def listen(options: Options, door: Doorkeeper | None) -> Listener:
     listener = transport_of(options).listen(options)
-    listener.admits = doorkeeper.admits
+    if door:
+        listener.admits = door.admits
     return listener
+
+
+def reader_of_rules(options: Options) -> Reader:
+    """How those who come are known."""
+    from pync.doorkeeper import Hosts, Users
+
+    if options.unixsock:
+        from pync.transports.unix import check_credentials
+
+        check_credentials(options)
+        return Users
+    from pync.transports.inet import hosts
+
+    return functools.partial(Hosts, resolve=functools.partial(hosts, options=options))
 
 
 def local_source(options: Options, environment: Environment) -> Source:

@@ -32,6 +32,7 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    mode: int | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -115,6 +116,11 @@ class Options(NamedTuple):
         return None if self.waits_for_ever else self.quit
 
     @property
+    def restricts(self) -> bool:
+        """Whether there are rules of who may connect."""
+        return any(getattr(self, field) for field in ACCESS)
+
+    @property
     def waits_for_ever(self) -> bool:
         return self.quit == -1
 
@@ -133,11 +139,13 @@ IMPLIES = (
 # Whom to take for the server: of a relay, that concerns the target, and not its clients.
 OF_A_SERVER = ("ssl_verify", "ssl_insecure", "ssl_trustfile", "ssl_fingerprint", "ssl_servername")
 
-ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
+    ("mode", "listen"),
+    ("mode", "unixsock"),
     *((field, "listen") for field in ACCESS),
     ("fd", "listen"),
     ("port_file", "listen"),
@@ -180,7 +188,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "port_file"),
     ("fd", "source"),
     ("fd", "source_port"),
-    *(("unixsock", field) for field in ACCESS),
+    ("fd", "mode"),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
@@ -287,9 +295,7 @@ def place(options: Options, addresses: list[str]) -> Options:
             raise UsageError(f"--fd has its place already, and takes no {told(addresses)}")
         return options
     if options.unixsock:
-        if options.listen and options.source:
-            raise UsageError("--source: a unix listener is where its path is")
-        return options._replace(path=only_path(addresses))
+        return place_unix(options, addresses)
     if options.listen:
         return place_listener(options, addresses)
     if len(addresses) != 2:
@@ -298,10 +304,14 @@ def place(options: Options, addresses: list[str]) -> Options:
     return options._replace(host=host, port=checked(check_port, "port", port))
 
 
-def only_path(addresses: list[str]) -> str:
+def place_unix(options: Options, addresses: list[str]) -> Options:
+    if options.listen and options.source:
+        raise UsageError("--source: a unix listener is where its path is")
     if len(addresses) != 1:
         raise UsageError(f"--unixsock needs one path, not {told(addresses)}")
-    return addresses[0]
+    if options.mode is not None and addresses[0].startswith("@"):
+        raise UsageError("--mode: @NAME is in no file system, and has no permissions; a path has")
+    return options._replace(path=addresses[0])
 
 
 def place_listener(options: Options, addresses: list[str]) -> Options:

@@ -20,11 +20,13 @@ from pync.errors import (
     PyncError,
     WantsNewConnection,
 )
+from pync.interrupts import Instead
 from pync.loop import Loop, Task
 from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
+    from pync.doorkeeper import Doorkeeper
     from pync.gateway.server import ProxyServer
     from pync.hub import Attendance, Hub, Lone
     from pync.opening import Layers, Opening
@@ -34,12 +36,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    options: Options, environment: Environment, interrupts: Callable[[], Task] | None = None
+    options: Options, environment: Environment, interrupts: Callable[[Instead], Task] | None = None
 ) -> None:
     """Do what `options` say.
 
-    interrupts makes the task that minds signals, once there is something that a
-    signal should not simply cut off; the look-up of a name is nothing of the kind.
+    interrupts makes the task that minds signals, of which some ask for something else
+    than our end, once there is something that a signal should not simply cut off; the
+    look-up of a name is nothing of the kind.
     """
     if unwanted := environment.variables.get("PYNC_FORBID"):
         from pync.movers import forbid
@@ -71,7 +74,7 @@ class Program:
         options: Options,
         environment: Environment,
         loop: Loop,
-        interrupts: Callable[[], Task] | None,
+        interrupts: Callable[[Instead], Task] | None,
     ) -> None:
         self._options = options
         self._environment = environment
@@ -155,18 +158,20 @@ class Program:
         latest = self._loop.clock() + (self._options.connect_limit or PATIENCE)
         return Opening(self._loop, endpoint, self._layers, min(deadline, latest))
 
-    def _mind_interrupts(self) -> None:
+    def _mind_interrupts(self, instead: Instead | None = None) -> None:
         if self._interrupts:
-            self._loop.spawn(self._interrupts())
+            self._loop.spawn(self._interrupts(instead or {}))
 
     def listen(self) -> None:
         serve = self._serving()
         self._read_layers()
+        door = dial.doorkeeper(self._options, self._environment.complain)
+        instead = self._rereading(door)
         if self._options.unixsock:
-            self._mind_interrupts()  # before there is a path to remove
-        listener = self._listener()
+            self._mind_interrupts(instead)  # before there is a path to remove
+        listener = self._listener(door)
         if not self._options.unixsock:
-            self._mind_interrupts()  # after the look-up
+            self._mind_interrupts(instead)  # after the look-up
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")
@@ -192,8 +197,17 @@ class Program:
             return functools.partial(self._serve_as_proxy, server)
         return self._serve if self._options.keep_open else self._serve_one
 
-    def _listener(self) -> Listener:
-        listener = dial.listen(self._options, self._environment.complain)
+    def _rereading(self, door: Doorkeeper | None) -> Instead:
+        """What SIGHUP asks for where there are files of rules."""
+        if not (door and (self._options.allowfile or self._options.denyfile)):
+            return {}
+        from pync.rereading import Rereading
+
+        rereading = Rereading(self._loop, door, self._say, self._environment.complain)
+        return {"SIGHUP": rereading.ask_for}
+
+    def _listener(self, door: Doorkeeper | None) -> Listener:
+        listener = dial.listen(self._options, door)
         if self._layers is None:
             return listener
         from pync.opening import OpeningListener

@@ -169,14 +169,32 @@ class Ends(NamedTuple):
     sink: Sink
 
 
+class Credentials(NamedTuple):
+    """Who a peer on this machine is, by the kernel's word.
+
+    gid: the group that it runs as.  groups: the other ones; None if nothing tells them.
+    """
+
+    uid: int
+    gid: int
+    groups: frozenset[int] | None
+
+    def __str__(self) -> str:
+        return f"uid {self.uid}, gid {self.gid}"
+
+
 class Peer(Protocol):
     """The other side, in the words that scripts know from Debian's nc.
 
-    host: the number of its address; "" where it has none.
+    host: the number of its address; "" where it has none.  credentials: None unless they
+    were asked for.
     """
 
     @property
     def host(self) -> str: ...
+
+    @property
+    def credentials(self) -> Credentials | None: ...
 
     def __str__(self) -> str:
         """`127.0.0.1 port 2389`, or a path."""

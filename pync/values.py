@@ -132,6 +132,12 @@ def read_keepalive(text: str) -> float:
     return seconds
 
 
+def read_mode(text: str) -> int:
+    if not re.fullmatch("[0-7]{1,4}", text, re.ASCII) or int(text, 8) > 0o777:
+        raise ValueError("not permissions in octal, such as 0600 or 660")
+    return int(text, 8)
+
+
 def read_text(text: str) -> str:
     if not text:
         raise ValueError("empty")
@@ -260,6 +266,7 @@ def read_proxy_dns(text: str) -> str:
 READERS: Mapping[str, Callable[[str], Any]] = {
     "source_port": read_port,
     "source": read_text,
+    "mode": read_mode,
     "allow": read_list,
     "allowfile": read_text,
     "deny": read_list,

@@ -18,7 +18,7 @@ LAYERS = [
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.proxy_protocol
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
-    """options proxy_variables interrupts loop bypass stage taps
+    """options proxy_variables doorkeeper interrupts loop bypass stage taps
        transports transports.memory transports.sockets
        wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
@@ -28,7 +28,7 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
     "endings staged transports.resolver transports.tcp transports.udp transports.unix",
-    "gateway gateway.parcels relayed session",
+    "gateway gateway.parcels relayed rereading session",
     "admission connecting gateway.datagram_relay dial opening",
     "proxies tunnel gateway.reaching gateway.passage",
     "hub layers reaching sharing gateway.reception",
