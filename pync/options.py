@@ -50,6 +50,7 @@ class Options(NamedTuple):
     recv_limit: int | None = None
     recv_only: bool = False
     send_only: bool = False
+    stdin: str = "all"
 
     interval: float | None = None
     crlf: bool = False
@@ -138,6 +139,7 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix so
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
+    ("stdin", "keep_open"),
     *((field, "listen") for field in ACCESS),
     ("fd", "listen"),
     ("port_file", "listen"),
@@ -157,7 +159,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
 SERVES = "listen", "proxy_type"
 NOT_PASSED_ON = (
     *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
 )
 
 # Of a row not all can be had.
@@ -168,6 +170,8 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("half_close", "no_shutdown"),
     ("recv_only", "send_only"),
     ("no_stdin", "send_only"),
+    ("no_stdin", "stdin"),
+    ("recv_only", "stdin"),
     ("zero", "listen"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),
