@@ -42,6 +42,10 @@ How it ends:
   --recv-only                  only receive: do not read standard input
   --send-only                  only send: discard what is received
 
+Many clients:
+  --stdin POLICY               with -k: all get what comes in (the default), the
+                               first alone does, or each gets the whole of it
+
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line sent
   -C, --crlf                   send LF as CR LF; an existing CR LF stays

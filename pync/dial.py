@@ -76,7 +76,15 @@ def local_source(options: Options, environment: Environment) -> Source:
         from pync.transports.memory import Silence
 
         return Silence()
-    source = standard_streams().standard_input(environment.stdin)
+    return as_sent(standard_input(environment), options, environment)
+
+
+def standard_input(environment: Environment) -> Source:
+    return standard_streams().standard_input(environment.stdin)
+
+
+def as_sent(source: Source, options: Options, environment: Environment) -> Source:
+    """What the options make of a source on its way to a peer."""
     if options.crlf:
         from pync.taps import Translated
         from pync.wire.crlf import Crlf

@@ -51,6 +51,7 @@ class Options(NamedTuple):
     recv_limit: int | None = None
     recv_only: bool = False
     send_only: bool = False
+    stdin: str = "all"
 
     interval: float | None = None
     crlf: bool = False
@@ -146,6 +147,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
     ("mode", "listen"),
     ("mode", "unixsock"),
+    ("stdin", "keep_open"),
     *((field, "listen") for field in ACCESS),
     ("fd", "listen"),
     ("port_file", "listen"),
@@ -165,7 +167,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
 SERVES = "listen", "proxy_type"
 NOT_PASSED_ON = (
     *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
 )
 
 # Of a row not all can be had.
@@ -176,6 +178,8 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("half_close", "no_shutdown"),
     ("recv_only", "send_only"),
     ("no_stdin", "send_only"),
+    ("no_stdin", "stdin"),
+    ("recv_only", "stdin"),
     ("zero", "listen"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),

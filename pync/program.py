@@ -235,10 +235,12 @@ class Program:
 
     def _serve(self, listener: Listener) -> None:
         """All that come, with standard input and output between them."""
-        from pync.sharing import Sharing
+        from pync.policies import attending
 
-        local = Ends(dial.local_source(self._options, self._environment), self._output())
-        self._attend_all(listener, Sharing(self._loop, local, self._session).attend)
+        attend = attending(
+            self._loop, self._options, self._environment, self._output(), self._session
+        )
+        self._attend_all(listener, attend)
 
     def _attend_all(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
         from pync.hub import Hub

@@ -48,10 +48,10 @@ class Sharing:
 
 
 class Broadcast:
-    """A task: the flow from standard input to everybody, whose failing is ours."""
+    """A task: the flow from standard input to what is for everybody, whose failing is ours."""
 
-    def __init__(self, source: Source, fan_out: FanOut, clock: Callable[[], float]) -> None:
-        self._flow = Flow(source, fan_out, clock, Condition())
+    def __init__(self, source: Source, sink: Sink, clock: Callable[[], float]) -> None:
+        self._flow = Flow(source, sink, clock, Condition())
 
     def advance(self) -> bool:
         again = self._flow.advance()

@@ -86,10 +86,13 @@ class Source:
     """Where bytes come from.
 
     raw_fd: a descriptor whose bytes are the stream's bytes, and on which splice does
-    not block, or None.  framed: whether each read is a packet of its own.
+    not block, or None.  position: where in it the stream goes on, if it is a file that
+    others read too; whoever moves bytes from there moves this.
+    framed: whether each read is a packet of its own.
     """
 
     raw_fd: int | None = None
+    position: int | None = None
     framed = False
 
     @property

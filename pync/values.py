@@ -36,6 +36,7 @@ PROXY_KINDS = {name: name for name in ("http", "https", "socks4", "socks4a", "so
 PROXY_TYPES = {"4": "socks4", "4a": "socks4a", "5": "socks5", "connect": "http", **PROXY_KINDS}
 PROXY_SCHEMES = {**PROXY_KINDS, "socks5h": "socks5", "socks": "socks5"}
 PROXY_DNS = {name: name for name in ("remote", "local", "both", "none")}
+POLICIES = {name: name for name in ("all", "first", "each")}
 PROXY_URL = re.compile(r"((?P<scheme>[^:/@]*)://)?((?P<login>.*)@)?(?P<place>[^/@]*)/?", re.DOTALL)
 
 
@@ -263,6 +264,10 @@ def read_proxy_dns(text: str) -> str:
     return read_choice(text, PROXY_DNS)
 
 
+def read_policy(text: str) -> str:
+    return read_choice(text, POLICIES)
+
+
 READERS: Mapping[str, Callable[[str], Any]] = {
     "source_port": read_port,
     "source": read_text,
@@ -278,6 +283,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "wait": read_pause,
     "idle_timeout": read_pause,
     "linger": read_time,
+    "stdin": read_policy,
     "interval": read_time,
     "recv_limit": read_count,
     "recv_buffer": read_size,

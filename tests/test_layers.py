@@ -22,7 +22,7 @@ LAYERS = [
        transports transports.memory transports.sockets
        wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
-    """movers transports.datagrams transports.handed transports.settings
+    """movers transports.datagrams transports.handed transports.kept transports.settings
        transports.stdio transports.stdio_threads
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
@@ -32,7 +32,7 @@ LAYERS = [
     "admission connecting gateway.datagram_relay dial opening",
     "proxies tunnel gateway.reaching gateway.passage",
     "hub layers reaching sharing gateway.reception",
-    "relay gateway.routes gateway.visit",
+    "policies relay gateway.routes gateway.visit",
     "gateway.server",
     "program",
     "cli",
