@@ -26,6 +26,7 @@ class Options(NamedTuple):
     ipv6: bool = False
     listen: bool = False
     keep_open: bool = False
+    broker: bool = False
     udp: bool = False
     unixsock: bool = False
     nodns: bool = False
@@ -128,6 +129,7 @@ class Options(NamedTuple):
 IMPLIES = (
     *((field, "ssl") for field in Options._fields if field.startswith("ssl_")),
     ("starttls", "ssl"),
+    ("broker", "keep_open"),
 )
 
 # Whom to take for the server: of a relay, that concerns the target, and not its clients.
@@ -137,6 +139,7 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix so
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
+    ("broker", "listen"),
     ("keep_open", "listen"),
     *((field, "listen") for field in ACCESS),
     ("fd", "listen"),
@@ -160,6 +163,12 @@ NOT_PASSED_ON = (
     *("send_only", "quit", "no_shutdown", "md5sig"),
 )
 
+# What clients say to each other goes through neither standard input nor output.
+NOT_OF_A_BROKER = (
+    *("relay", "proxy_type", "fd_pass", "crlf", "interval", "safe_tty", "quit", "no_shutdown"),
+    *("recv_limit", "recv_only", "send_only"),
+)
+
 # Of a row not all can be had.
 EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("ipv4", "ipv6"),
@@ -168,6 +177,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("half_close", "no_shutdown"),
     ("recv_only", "send_only"),
     ("no_stdin", "send_only"),
+    *(("broker", field) for field in NOT_OF_A_BROKER),
     ("zero", "listen"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),
