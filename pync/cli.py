@@ -12,6 +12,7 @@ Where to:
   -6, --ipv6                   IPv6 only
   -l, --listen                 listen for a connection
   -k, --keep-open              with -l: serve any number of clients, at once
+  --broker                     with -l: pass what a client sends to all others
   -u, --udp                    UDP instead of TCP
   -U, --unixsock               a unix socket; with -u, datagrams
   -n, --nodns                  look up no name, service or address

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pync.environment import Environment
 from pync.errors import OutOfDescriptors
 from pync.options import Options
-from pync.stream import Endpoint, Listener, Sink, Source, WouldBlock
+from pync.stream import NEVER, Endpoint, Listener, Sink, Source, WouldBlock
 from pync.transports import standard_streams, transport_of
 
 if TYPE_CHECKING:
@@ -149,6 +149,20 @@ def terms(
         idle=idle_limit(idle, options),
         idle_failure=idle_limit(options.idle_timeout, options),
         linger=options.linger,
+    )
+
+
+def terms_among_clients(options: Options, has_end: bool) -> Terms:
+    """How the session of a client with the others ends."""
+    from pync.endings import Terms
+
+    silence = None if has_end else options.timeout or DATAGRAM_PEER_IDLE
+    return Terms(
+        looks_for_peer=True,
+        silence=silence,
+        idle=options.timeout if has_end else None,
+        idle_failure=options.idle_timeout,
+        linger=NEVER,
     )
 
 

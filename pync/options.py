@@ -26,6 +26,7 @@ class Options(NamedTuple):
     ipv6: bool = False
     listen: bool = False
     keep_open: bool = False
+    broker: bool = False
     udp: bool = False
     unixsock: bool = False
     nodns: bool = False
@@ -135,6 +136,7 @@ class Options(NamedTuple):
 IMPLIES = (
     *((field, "ssl") for field in Options._fields if field.startswith("ssl_")),
     ("starttls", "ssl"),
+    ("broker", "keep_open"),
 )
 
 # Whom to take for the server: of a relay, that concerns the target, and not its clients.
@@ -144,6 +146,7 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
+    ("broker", "listen"),
     ("keep_open", "listen"),
     ("mode", "listen"),
     ("mode", "unixsock"),
@@ -170,6 +173,12 @@ NOT_PASSED_ON = (
     *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
 )
 
+# What clients say to each other goes through neither standard input nor output.
+NOT_OF_A_BROKER = (
+    *("relay", "proxy_type", "fd_pass", "crlf", "interval", "safe_tty", "quit", "no_shutdown"),
+    *("recv_limit", "recv_only", "send_only", "stdin"),
+)
+
 # Of a row not all can be had.
 EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("ipv4", "ipv6"),
@@ -180,6 +189,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("no_stdin", "send_only"),
     ("no_stdin", "stdin"),
     ("recv_only", "stdin"),
+    *(("broker", field) for field in NOT_OF_A_BROKER),
     ("zero", "listen"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),

@@ -195,6 +195,11 @@ class Program:
 
             server = ProxyServer(self._loop, self._options, self._environment)
             return functools.partial(self._serve_as_proxy, server)
+        if self._options.broker:
+            from pync.broker import Broker
+
+            broker = Broker(self._loop, self._session_between)
+            return functools.partial(self._attend_all, attend=broker.attend)
         return self._serve if self._options.keep_open else self._serve_one
 
     def _rereading(self, door: Doorkeeper | None) -> Instead:
@@ -320,6 +325,13 @@ class Program:
             dial.terms(options, environment, remote.has_end, bool(self._hops)),
             dial.received(options, environment),
         )
+
+    def _session_between(self, others: Ends, remote: Endpoint) -> Session:
+        """One of a client with the others."""
+        from pync.session import Session
+
+        terms = dial.terms_among_clients(self._options, remote.has_end)
+        return Session(self._loop, others, remote, terms)
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse an empty datagram."""

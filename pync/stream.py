@@ -160,6 +160,9 @@ class Sink:
     def check(self) -> None:
         """Raise a NetworkError if what is unacknowledged will remain so."""
 
+    def knock(self) -> None:
+        """Raise a NetworkError if it is known that nobody will take what is written."""
+
     def watch(self) -> NoReturn:
         """Raise OutputClosed if whoever reads from here has gone, else WouldBlock."""
         raise WouldBlock

@@ -32,7 +32,7 @@ LAYERS = [
     "admission connecting gateway.datagram_relay dial opening",
     "proxies tunnel gateway.reaching gateway.passage",
     "hub layers reaching sharing gateway.reception",
-    "policies relay gateway.routes gateway.visit",
+    "broker policies relay gateway.routes gateway.visit",
     "gateway.server",
     "program",
     "cli",

@@ -585,7 +585,7 @@ def test_packets_that_come_while_the_sink_is_full_need_no_other_to_wake_them() -
     inbox.put(b"3" * 5)
     assert sink.read(1000) == b"1" * 150
     advance_one_until_blocked(moving)
-    assert [sink.read(1000), sink.read(1000)] == [b"2" * 50, b"3" * 5]
+    assert sink.read(1000) == b"2" * 50 + b"3" * 5
 
 
 def make_packet_pipe(ground: Ground) -> tuple[int, Callable[[], bytes]]:
