@@ -46,7 +46,10 @@ class Connecting:
         say: Callable[[str], None],
         addresses: Iterable[Peer] | None = None,
     ) -> None:
-        """addresses: None to look them up, which may take its time and knows no limit."""
+        """say: told of the addresses that failed, where another one accepts.
+
+        addresses: None to look them up, which may take its time and knows no limit.
+        """
         self.endpoint: Endpoint | None = None
         self._loop = loop
         self._say = say
@@ -68,7 +71,7 @@ class Connecting:
                 return True
             raise ConnectError("\n".join(self._failures), error.errno) from None
         for failure in self._failures:
-            self._say(f"pync: {failure}")
+            self._say(failure)
         return False
 
     def _try(self) -> Endpoint:

@@ -82,7 +82,7 @@ class Program:
         try:
             first = self._read_hops()
             self._read_layers()
-            connecting = dial.Connecting(first, self._loop, self._say)
+            connecting = dial.Connecting(first, self._loop, self._say_failure)
             self._mind_interrupts()
             output = self._output() if talks else None
             remote = self._open(connecting)
@@ -301,6 +301,9 @@ class Program:
     def _say(self, line: str, least: int = 1) -> None:
         if self._options.verbose >= least:
             self._environment.say(line)
+
+    def _say_failure(self, failure: str) -> None:
+        self._say(f"pync: {failure}")
 
 
 def hand_over(stdout: int, remote: Endpoint) -> None:

@@ -26,7 +26,6 @@ from pync.wire.http.exchange import Exchange
 from pync.wire.http.proxy import HttpProxy
 from pync.wire.http.side import MOST_HEAD, PIECE
 
-CLIENT = "127.0.0.1 port 53682"
 VIA = "Via: 1.1 pync\n"
 TO_A = f"Host: a\n{VIA}Connection: close\n\n"  # the fields of a request that has none of its own
 
@@ -167,7 +166,7 @@ def granted(proxy: HttpProxy) -> Exchange:
 
 
 def begin(asked: bytes, size: int = EVERYTHING) -> tuple[HttpProxy, Exchange]:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     feed(proxy.receive, asked, size)
     return proxy, granted(proxy)
 
@@ -268,7 +267,7 @@ def test_a_client_may_end_when_it_has_asked(when: str) -> None:
 
 
 def test_a_client_may_end_when_it_has_asked_twice() -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     proxy.receive(crlf(get()) * 2)
     proxy.receive_end()
     for over in (False, True):
@@ -388,7 +387,7 @@ def test_a_request_that_is_cut_short_is_refused(body: str, words: str) -> None:
     _, exchange = begin(crlf("POST http://a/ HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n"))
     with pytest.raises(ProtocolError) as caught:
         receive_all(exchange, crlf(body))
-    assert str(caught.value) == f"client {CLIENT} {words}"
+    assert str(caught.value) == words
     assert drain(exchange.data_to_send).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert not drain(exchange.data_received).endswith(b"0\r\n\r\n")
 
@@ -466,7 +465,7 @@ def test_two_exchanges_pass_a_proxy_with_all_their_bytes(chunked: bool) -> None:
     request = framed(b"POST http://a/ HTTP/1.1\r\nHost: a\r\n", there, chunked)
     response = framed(b"HTTP/1.1 200 OK\r\n", back, chunked)
     source, told = Given(request * 2), Record()
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     proxy.receive(source.read(1000))
     with Loop() as loop:
         for _ in range(2):

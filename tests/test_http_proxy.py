@@ -18,7 +18,6 @@ from pync.errors import ProtocolError
 from pync.wire.http.proxy import HttpProxy
 from pync.wire.http.side import MOST_HEAD, PIECE
 
-CLIENT = "127.0.0.1 port 53682"
 CONNECT = crlf("CONNECT example.org:443 HTTP/1.1\nHost: example.org:443\n\n")
 GRANTED = crlf("HTTP/1.1 200 Connection established\n\n")
 
@@ -40,7 +39,7 @@ def failure(proxy: HttpProxy, said: bytes, size: int = EVERYTHING) -> str:
     assert proxy.over
     assert not proxy.established
     assert proxy.request is None
-    return str(caught.value).removeprefix(f"client {CLIENT} ")
+    return str(caught.value)
 
 
 def feed_all(proxy: HttpProxy, said: bytes, size: int) -> None:
@@ -67,7 +66,7 @@ OLD = {
 @pytest.mark.parametrize("said", [*REQUESTS.values(), *OLD.values()], ids=[*REQUESTS, *OLD])
 @pytest.mark.parametrize("behind", [b"", b"\x16\x03\x01", CONNECT, bytes(3 * PIECE)])
 def test_what_is_behind_a_request_is_the_tunnels(said: str, size: int, behind: bytes) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     feed(proxy.receive, crlf(said) + behind, size)
     assert proxy.request == ("CONNECT", "example.org", 443, None)
     assert (proxy.established, proxy.data_to_send(EVERYTHING)) == (False, b"")
@@ -80,7 +79,7 @@ def test_what_is_behind_a_request_is_the_tunnels(said: str, size: int, behind: b
 
 
 def test_a_client_may_end_before_its_tunnel_stands() -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     feed_all(proxy, CONNECT + b"all", 1)
     proxy.grant()
     assert drain(proxy.data_to_send) == GRANTED
@@ -92,7 +91,7 @@ def test_a_client_may_end_before_its_tunnel_stands() -> None:
     [(403, "Forbidden"), (502, "Bad Gateway"), (504, "Gateway Timeout")],
 )
 def test_a_tunnel_can_be_refused(status: int, phrase: str) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     proxy.receive(CONNECT + CONNECT)
     proxy.refuse(status)
     assert drain(proxy.data_to_send) == refusal(f"{status} {phrase}", phrase)
@@ -111,7 +110,7 @@ def test_a_tunnel_can_be_refused(status: int, phrase: str) -> None:
     ],
 )
 def test_host_and_port_are_read(target: str, host: str, port: int) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     proxy.receive(crlf(f"CONNECT {target} HTTP/1.1\nHost: x\n\n"))
     assert proxy.request == ("CONNECT", host, port, None)
 
@@ -134,7 +133,7 @@ NO_URI = [
 
 @pytest.mark.parametrize("target", NO_AUTHORITY)
 def test_what_is_no_authority_is_refused(target: str) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     words = failure(proxy, crlf(f"CONNECT {target} HTTP/1.1\nHost: x\n\n"))
     why = "no such port" if target in ("a:0", "a:65536") else "CONNECT wants host:port"
     assert words == f"asks for {target.rpartition('@')[2]!r}: {why}"
@@ -143,7 +142,7 @@ def test_what_is_no_authority_is_refused(target: str) -> None:
 
 @pytest.mark.parametrize("target", NO_URI)
 def test_what_is_no_uri_is_refused(target: str) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     words = failure(proxy, crlf(f"GET {target} HTTP/1.1\nHost: x\n\n"))
     out_of_range = target in ("http://a:0/", "http://a:65536/")
     why = "no such port" if out_of_range else "a proxy wants http://host/path"
@@ -176,7 +175,7 @@ NONSENSE = {
 @pytest.mark.parametrize("size", [1000, EVERYTHING])
 @pytest.mark.parametrize(("said", "status", "why"), NONSENSE.values(), ids=NONSENSE)
 def test_what_is_no_http_is_refused(said: str, status: str, why: str, size: int) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     assert failure(proxy, crlf(said), size) == "makes no sense in HTTP"
     assert drain(proxy.data_to_send) == refusal(status, why)
     with pytest.raises(ProtocolError, match="makes no sense in HTTP"):
@@ -195,14 +194,14 @@ LENGTHS = {
 
 @pytest.mark.parametrize("said", LENGTHS.values(), ids=LENGTHS)
 def test_a_body_of_which_two_might_think_differently_is_refused(said: str) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     words = failure(proxy, crlf(said) + b"0\r\n\r\n")
     assert re.search(": (nobody can say how long its body is|CONNECT has no body)$", words)
     assert drain(proxy.data_to_send).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
 def test_head_is_refused_without_a_body() -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     failure(proxy, crlf("HEAD / HTTP/1.1\nHost: a\n\n"))
     answer = crlf("HTTP/1.1 400 Bad Request\nConnection: close\nContent-Length: 0\n\n")
     assert drain(proxy.data_to_send) == answer
@@ -210,15 +209,15 @@ def test_head_is_refused_without_a_body() -> None:
 
 def test_a_client_that_goes_away_is_told_if_it_has_begun() -> None:
     for kept in range(1, len(CONNECT)):
-        assert failure(HttpProxy(CLIENT), CONNECT[:kept]) == "closed the connection too early"
-    proxy = HttpProxy(CLIENT)
+        assert failure(HttpProxy(), CONNECT[:kept]) == "closed the connection too early"
+    proxy = HttpProxy()
     proxy.receive_end()
     assert (proxy.over, proxy.data_to_send(EVERYTHING)) == (True, b"")
 
 
 def test_no_message_shows_more_than_it_should() -> None:
     long = "http://a:0/" + "x" * 1000
-    words = failure(HttpProxy(CLIENT), crlf(f"GET {long} HTTP/1.1\nHost: a\n\n"))
+    words = failure(HttpProxy(), crlf(f"GET {long} HTTP/1.1\nHost: a\n\n"))
     assert words == f"asks for {long[:80]!r}: no such port"
 
 
@@ -243,7 +242,7 @@ def is_aladdin(user: str, password: str) -> bool:
 @pytest.mark.parametrize("request_line", ["CONNECT a:1 HTTP/1.1", "GET http://a/ HTTP/1.1"])
 @pytest.mark.parametrize("field", UNKNOWN.values(), ids=UNKNOWN)
 def test_who_is_not_known_is_asked(request_line: str, field: str) -> None:
-    proxy = HttpProxy(CLIENT, is_aladdin)
+    proxy = HttpProxy(is_aladdin)
     words = failure(proxy, crlf(f"{request_line}\nHost: a\n{field}\n"))
     assert words == "does not show valid credentials"
     assert drain(proxy.data_to_send) == refusal(f"407 {PHRASE}", PHRASE, DEMAND)
@@ -251,7 +250,7 @@ def test_who_is_not_known_is_asked(request_line: str, field: str) -> None:
 
 @pytest.mark.parametrize("check", [is_aladdin, None])
 def test_who_is_known_may_ask(check: object) -> None:
-    proxy = HttpProxy(CLIENT, is_aladdin if check else None)
+    proxy = HttpProxy(is_aladdin if check else None)
     field = b"proxy-authorization: basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"
     proxy.receive(CONNECT[:-2] + field + b"\r\n")
     assert proxy.request
@@ -271,7 +270,7 @@ WORDS = st.lists(st.sampled_from(PARTS) | st.binary(max_size=10))
 @settings(deadline=None)
 @given(WORDS, st.booleans())
 def test_anything_ends_in_a_state_or_an_error(pieces: list[bytes], ends: bool) -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     with suppress(ProtocolError):
         for piece in pieces:
             proxy.receive(piece)
@@ -289,7 +288,7 @@ def test_it_is_the_same_however_it_is_cut(said: bytes) -> None:
 
 
 def outcome(said: bytes, size: int) -> tuple[str, bytes]:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     words = ""
     try:
         feed(proxy.receive, said, size)

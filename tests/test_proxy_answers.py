@@ -47,7 +47,7 @@ def answer(pync: Program, request: bytes) -> bytes:
         client.sendall(request)
         told = drain(client)
         name = "{} port {}".format(*client.getsockname())
-    pync.expect(rf"pync: .*{name}.*\n")  # and a person is told as well
+    pync.expect(rf"pync: client {name}: .*\n")  # and a person is told as well
     return told
 
 

@@ -186,7 +186,7 @@ def test_silence_before_tls_is_ended(authority: Authority, listener: socket.sock
             client.sendall(b"\5\1")
             with pytest.raises(OSError):  # noqa: PT011
                 receive(client, 1)
-        pync.expect("pync: TLS .*timed out\n(?s:.*)pync: SOCKS5 .*timed out\n")
+        pync.expect("pync: TLS .*timed out\n(?s:.*)pync: client .*: SOCKS5 .*timed out\n")
 
 
 # Which way the bytes take.

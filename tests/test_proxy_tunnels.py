@@ -260,7 +260,9 @@ def test_a_client_that_breaks_off_before_its_target_answers_is_not_waited_for(ki
             wait_for(lambda: len(descriptors(pync.pid)) == before + 2)
             reset(client)
         begin = time.monotonic()
-        pync.expect(f"pync: connection with {HERE} port .* lost: Connection reset by peer")
+        pync.expect(
+            f"pync: client {HERE} port .*: connection with .* lost: Connection reset by peer"
+        )
         wait_for(lambda: len(descriptors(pync.pid)) == before)
         assert time.monotonic() - begin < PATIENCE / 2
 

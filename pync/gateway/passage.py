@@ -63,7 +63,7 @@ class Passage:
                 self._close()
                 return False
             if due <= self._loop.clock():
-                self._give_up(TimedOut(f"client {self._client.peer} takes nothing"))
+                self._give_up(TimedOut("takes nothing"))
         elif self._answer.error:
             self._fail(BAD_GATEWAY, str(self._answer.error))
         elif due <= self._loop.clock():
@@ -74,7 +74,7 @@ class Passage:
         """Whose it is: the client may not have said all that it wants."""
         if self._exchange.asked or self._question.stuck:
             return GATEWAY_TIMEOUT, f"{self._origin.peer} does not answer"
-        return REQUEST_TIMEOUT, f"client {self._client.peer} says only half of its request"
+        return REQUEST_TIMEOUT, "says only half of its request"
 
     def _stop_asking(self) -> None:
         """What has been read of the next request is kept; no more is."""

@@ -126,8 +126,7 @@ class Reception:
         self._answered = True
         if way.error:
             self._dialogue.refuse(self._codes.of(way.error))
-            why = str(way.error).replace("\n", "; ")
-            raise NetworkError(f"client {self._client.peer}: {why}")
+            raise NetworkError(str(way.error))
         self.way = way
         self.exchange = self._dialogue.grant(*way.bound)
 

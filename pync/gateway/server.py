@@ -30,7 +30,7 @@ OPEN_PROXY = (
 Check = Callable[[str, str], bool]  # whether that user has that password
 
 
-Dialogues = Callable[[str], ProxyDialogue]  # with a client, as messages name it
+Dialogues = Callable[[], ProxyDialogue]  # one for each client
 
 
 class Kind(NamedTuple):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from pync.endings import DRAIN, GRACE, Closing, Terms
-from pync.errors import NetworkError, ProtocolError, TimedOut
+from pync.errors import NetworkError, ProtocolError
 from pync.gateway.passage import Passage, Pause
 from pync.gateway.reaching import Association, Way
 from pync.gateway.reception import Codes, ProxyDialogue, Reception, Wish
@@ -29,7 +29,7 @@ class Service(NamedTuple):
     """A kind of proxy: how it talks with a client, and what it calls failures."""
 
     name: str
-    dialogue: Callable[[str], ProxyDialogue]
+    dialogue: Callable[[], ProxyDialogue]
     codes: Codes
 
 
@@ -48,7 +48,7 @@ class Limits(NamedTuple):
 class Visit:
     """A task: one client, from its first word to its last byte.
 
-    ended: told when it is over, with what ended it if it failed.
+    ended: told when it is over, with what ended it if it failed, which names the client.
     """
 
     def __init__(
@@ -62,10 +62,9 @@ class Visit:
     ) -> None:
         self._loop = loop
         self._client = client
-        self._name = str(client.peer)
         self._way: Way | None = None
         self._service = service
-        self._dialogue = service.dialogue(self._name)
+        self._dialogue = service.dialogue()
         self._find_way = find_way
         self._limits = limits
         self._ended = ended
@@ -78,7 +77,7 @@ class Visit:
         except StopIteration:
             self._ended(self, None)
         except NetworkError as error:
-            self._ended(self, error)
+            self._ended(self, self._told(error))
         else:
             return True
         return False
@@ -91,6 +90,11 @@ class Visit:
             self._task = self._script.throw(error)
         else:
             self._task = next(self._script)
+
+    def _told(self, error: NetworkError) -> NetworkError:
+        """In one line, of which nobody has to ask who that was."""
+        why = str(error).replace("\n", "; ")
+        return NetworkError(f"client {self._client.peer}: {why}")
 
     def break_off(self) -> None:
         """End it at once, so that neither side takes this for the end."""
@@ -147,9 +151,6 @@ class Visit:
         )
         try:
             yield Session(self._loop, Ends(source, self._client.sink), remote, terms)
-        except TimedOut as error:
-            yield from self._cut_off()
-            raise TimedOut(f"client {self._name}: {error}") from None
         except NetworkError:
             yield from self._cut_off()
             raise

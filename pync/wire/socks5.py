@@ -140,13 +140,13 @@ class Socks5(SocksClient):
 class Socks5Server(SocksServer):
     """The server.
 
-    peer: the client as messages name it.  check: tells whether a user has a password;
-    without it nobody is asked.  A request is to CONNECT or for UDP_ASSOCIATE.
+    check: tells whether a user has a password; without it nobody is asked.  A request is
+    to CONNECT or for UDP_ASSOCIATE.
     """
 
-    def __init__(self, peer: str, check: Check | None = None) -> None:
+    def __init__(self, check: Check | None = None) -> None:
         self._check = check
-        super().__init__("SOCKS5", peer, self._listen())
+        super().__init__("SOCKS5", self._listen())
 
     def grant(self, bound_host: str = NOWHERE, bound_port: int = 0) -> None:
         """Say that the tunnel stands, and where this side of it is bound, or takes datagrams."""

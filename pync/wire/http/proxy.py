@@ -35,7 +35,6 @@ READY = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 class HttpProxy:
     """A dialogue (see stage.Dialogue) with a client that may want several things in turn.
 
-    client: as messages name it, `127.0.0.1 port 53682`.
     check: whether this user has this password; None: anybody may.
 
     request: what the client wants.
@@ -43,12 +42,11 @@ class HttpProxy:
     over: whether it will want nothing more.
     """
 
-    def __init__(self, client: str, check: Callable[[str, str], bool] | None = None) -> None:
+    def __init__(self, check: Callable[[str, str], bool] | None = None) -> None:
         self.request: Request | None = None
         self.established = False
         self.surplus = b""
         self.over = False
-        self._name = client
         self._check = check
         self._client = Side(h11.SERVER)
         self._failure: ProtocolError | None = None
@@ -85,7 +83,7 @@ class HttpProxy:
         """The connection to what is wanted stands.  None: a tunnel.  Raises as receive does."""
         assert self.request
         if self.request.head:
-            return Exchange(self._client, self._name, self.request, self.resume)
+            return Exchange(self._client, self.request, self.resume)
         self._open_tunnel()
         return None
 
@@ -140,5 +138,5 @@ class HttpProxy:
         """Refuse it, and let whoever leads this close the connection."""
         self._client.refuse(status, method, told)
         self.over = True
-        self._failure = ProtocolError(f"client {self._name} {why}")
+        self._failure = ProtocolError(why)
         return self._failure
