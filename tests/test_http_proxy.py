@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pync.errors import ProtocolError
-from pync.wire.http.proxy import HttpProxy
+from pync.wire.http.heads import MOST_SKIPPED
+from pync.wire.http.proxy import MOST_ASKED, HttpProxy
 from pync.wire.http.side import MOST_HEAD, PIECE
 
 CONNECT = crlf("CONNECT example.org:443 HTTP/1.1\nHost: example.org:443\n\n")
@@ -225,6 +226,7 @@ def test_no_message_shows_more_than_it_should() -> None:
 
 DEMAND = 'Proxy-Authenticate: Basic realm="pync", charset="UTF-8"'
 PHRASE = "Proxy Authentication Required"
+KNOWN = "Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\n"
 UNKNOWN = {
     "none": "",
     "a wrong password": "Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZT8=\n",
@@ -235,6 +237,9 @@ UNKNOWN = {
 }
 
 
+ASKED = refusal(f"407 {PHRASE}", PHRASE, DEMAND).replace(b"Connection: close\r\n", b"")
+
+
 def is_aladdin(user: str, password: str) -> bool:
     return (user, password) == ("Aladdin", "open sesame")
 
@@ -242,10 +247,69 @@ def is_aladdin(user: str, password: str) -> bool:
 @pytest.mark.parametrize("request_line", ["CONNECT a:1 HTTP/1.1", "GET http://a/ HTTP/1.1"])
 @pytest.mark.parametrize("field", UNKNOWN.values(), ids=UNKNOWN)
 def test_who_is_not_known_is_asked(request_line: str, field: str) -> None:
+    """And may answer on the same connection."""
     proxy = HttpProxy(is_aladdin)
-    words = failure(proxy, crlf(f"{request_line}\nHost: a\n{field}\n"))
-    assert words == "does not show valid credentials"
-    assert drain(proxy.data_to_send) == refusal(f"407 {PHRASE}", PHRASE, DEMAND)
+    proxy.receive(crlf(f"{request_line}\nHost: a\n{field}\n"))
+    assert (proxy.request, proxy.over) == (None, False)
+    assert drain(proxy.data_to_send) == ASKED
+    proxy.receive(crlf(f"{request_line}\nHost: a\n{KNOWN}\n"))
+    assert proxy.request
+    assert drain(proxy.data_to_send) == b""
+
+
+@pytest.mark.parametrize("target", ["/", "ftp://a/", "http://a:0/", "http://u@a/"])
+def test_who_is_not_known_is_not_told_what_there_is(target: str) -> None:
+    for request_line in (f"GET {target} HTTP/1.1", f"CONNECT {target} HTTP/1.1"):
+        proxy = HttpProxy(is_aladdin)
+        proxy.receive(crlf(f"{request_line}\nHost: a\n\n"))
+        assert drain(proxy.data_to_send) == ASKED
+
+
+@however_cut
+def test_a_body_that_comes_before_the_answer_is_skipped(size: int) -> None:
+    proxy = HttpProxy(is_aladdin)
+    behind = crlf(f"GET http://a/ HTTP/1.1\nHost: a\n{KNOWN}\n")
+    length = f"Content-Length: {len(behind)}\n"
+    feed(proxy.receive, crlf(f"{POST}{length}\n") + behind, size)
+    assert (proxy.request, proxy.over) == (None, False)
+    feed(proxy.receive, crlf(f"{POST}{length}{KNOWN}\n"), size)
+    assert proxy.request
+    assert proxy.request.method == "POST"
+    assert drain(proxy.data_to_send) == ASKED
+
+
+CLOSED = {
+    "too long a body": f"{POST}Content-Length: {MOST_SKIPPED + 1}\n\n",
+    "a body that may have no end": f"{POST}Transfer-Encoding: chunked\n\n",
+    "a body that may not come": f"{POST}Content-Length: 3\nExpect: 100-continue\n\n",
+    "a body that should not be": "CONNECT a:1 HTTP/1.1\nHost: a\nContent-Length: 3\n\n",
+    "a wish to close": "GET http://a/ HTTP/1.1\nHost: a\nConnection: close\n\n",
+    "a client of old": "GET http://a/ HTTP/1.0\n\n",
+}
+
+
+@pytest.mark.parametrize("said", CLOSED.values(), ids=CLOSED)
+def test_where_the_answer_cannot_come_on_the_same_connection_that_is_closed(said: str) -> None:
+    proxy = HttpProxy(is_aladdin)
+    assert failure(proxy, crlf(said)) == "does not show valid credentials"
+    asked = drain(proxy.data_to_send)
+    assert asked.startswith(f"HTTP/1.1 407 {PHRASE}\r\n".encode())
+    assert b"connection: close\r\n" in asked.lower()
+
+
+def test_who_does_not_answer_is_told_of() -> None:
+    proxy = HttpProxy(is_aladdin)
+    feed_all(proxy, CONNECT, EVERYTHING)
+    assert proxy.over
+    assert str(proxy.failure) == "does not show valid credentials"
+    assert drain(proxy.data_to_send) == ASKED
+
+
+def test_nobody_is_asked_for_ever() -> None:
+    proxy = HttpProxy(is_aladdin)
+    assert failure(proxy, CONNECT * 2 * MOST_ASKED) == "does not show valid credentials"
+    asked = drain(proxy.data_to_send)
+    assert asked == ASKED * (MOST_ASKED - 1) + refusal(f"407 {PHRASE}", PHRASE, DEMAND)
 
 
 @pytest.mark.parametrize("check", [is_aladdin, None])

@@ -3,6 +3,7 @@ are."""
 
 from __future__ import annotations
 
+import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,7 +30,7 @@ from gateway_talk import (
     target,
 )
 from harness import Program, free_port, full_backlog
-from plain_peer import HERE, complaints, drain
+from plain_peer import HERE, complaints, drain, silent
 from socks_scripts import message
 
 Proxies = dict[str, Program]
@@ -213,6 +214,19 @@ def test_who_has_the_password_is_let_in(login: str) -> None:
         assert password == " " or (tells_nothing(socks, password) and tells_nothing(http, password))
 
 
+def asked(pync: Program, request: str) -> Message:
+    """As http_answer, of a client that could answer, and leaves."""
+    with dial(pync.port) as client, client.makefile("rb") as stream:
+        client.sendall(crlf(request))
+        told = read_message(stream)
+        assert silent(client, 0.1)
+        client.shutdown(socket.SHUT_WR)
+        assert stream.read() == b""
+        name = "{} port {}".format(*client.getsockname())
+    pync.expect(f"pync: client {name}: does not show valid credentials\n")
+    return told
+
+
 WRONG = ["bob:mistaken", "bob:", "bob:secre", "bob:secret ", "bobby:secret", ":secret"]
 
 
@@ -231,7 +245,7 @@ def guarded() -> Iterator[Proxies]:
 @pytest.mark.parametrize("login", WRONG)
 def test_who_has_another_is_not(login: str, guarded: Proxies) -> None:
     assert answer(guarded["socks5"], with_password(login)) == message("05 02 01 01")
-    told = http_answer(guarded["http"], f"GET http://{HERE}/ HTTP/1.1\nHost: x\n{basic(login)}\n")
+    told = asked(guarded["http"], f"GET http://{HERE}/ HTTP/1.1\nHost: x\n{basic(login)}\n")
     assert told.status == 407
     assert tells_nothing(guarded["socks5"], "secre", "mistaken")
     assert tells_nothing(guarded["http"], "secre", "mistaken", basic(login).split()[-1])
@@ -240,15 +254,30 @@ def test_who_has_another_is_not(login: str, guarded: Proxies) -> None:
 def test_who_has_none_is_asked(guarded: Proxies) -> None:
     assert answer(guarded["socks5"], message("05 01 00")) == message("05 ff")
     for request in (f"GET http://{HERE}/", f"CONNECT {HERE}:80"):
-        told = http_answer(guarded["http"], f"{request} HTTP/1.1\nHost: x\n\n")
+        told = asked(guarded["http"], f"{request} HTTP/1.1\nHost: x\n\n")
         assert told.status == 407
         assert told.fields["proxy-authenticate"].startswith("Basic realm=")
+
+
+def test_who_is_asked_may_answer_on_the_same_connection(guarded: Proxies) -> None:
+    with target() as listener, dial(guarded["http"].port) as client:
+        request = f"POST http://{HERE}:{port_of(listener)}/ HTTP/1.1\nHost: x\nContent-Length: 3\n"
+        with client.makefile("rb") as stream:
+            for wrong in ("", basic("bob:mistaken")):
+                client.sendall(crlf(f"{request}{wrong}\n") + b"abc")
+                told = read_message(stream)
+                assert (told.status, told.fields.get("connection")) == (407, None)
+            client.sendall(crlf(f"{request}{basic('bob:secret')}\n") + b"abc")
+            with Origin(listener) as origin:
+                assert origin.read().body == b"abc"
+                origin.say("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+            assert read_message(stream).body == b"ok"
 
 
 @pytest.mark.parametrize("field", ["Basic", "Basic !", "Basic Ym9i", "Digest x", "Bearer c2VjcmV0"])
 def test_a_proof_that_is_none(field: str, guarded: Proxies) -> None:
     request = f"CONNECT {HERE}:80 HTTP/1.1\nHost: x\nProxy-Authorization: {field}\n\n"
-    assert http_answer(guarded["http"], request).status == 407
+    assert asked(guarded["http"], request).status == 407
 
 
 def test_the_password_does_not_go_on_to_the_origin(guarded: Proxies) -> None:

@@ -261,6 +261,7 @@ def test_a_request_without_an_end_has_an_end_here(
     kind: str, words: Callable[[], Iterator[bytes]], proxies: Proxies, listener: socket.socket
 ) -> None:
     pync = proxies[kind]
+    assert serves(kind, pync, listener)
     before = pync.peak_memory
     with dial(pync.port) as client:
         flood_with(client, words())

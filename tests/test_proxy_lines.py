@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import socket
 import sys
 from base64 import b64encode
@@ -15,6 +16,7 @@ from gateway_talk import (
     KINDS,
     NOWHERE,
     Origin,
+    Tunnel,
     accept,
     crlf,
     dial,
@@ -29,6 +31,7 @@ from harness import Program, free_port, full_backlog
 from plain_peer import HERE, complaints, reset, run
 from socks_scripts import message
 
+End = Callable[[Tunnel], socket.socket]
 Play = Callable[[str, socket.socket], None]  # what a client of that kind does, and its target
 
 
@@ -58,24 +61,24 @@ def vanished(kind: str, client: socket.socket) -> None:
     reset(client)
 
 
-def broken_by_its_target(kind: str, client: socket.socket) -> None:
-    with target() as listener:
-        client.sendall(ASKING[kind](HERE, port_of(listener)))
-        read_grant(kind, client)
-        with accept(listener) as far:
-            client.sendall(b"hello")
-            assert receive(far, 5) == b"hello"
-            reset(far)
-        drain_to_any_end(client)
+def breaking(which: End, other: End) -> Play:
+    """A tunnel through which something has passed, of which one end breaks."""
+
+    def play(kind: str, client: socket.socket) -> None:
+        with target() as listener:
+            client.sendall(ASKING[kind](HERE, port_of(listener)))
+            read_grant(kind, client)
+            with accept(listener) as far:
+                client.sendall(b"hello")
+                assert receive(far, 5) == b"hello"
+                ends = Tunnel(client, far)
+                reset(which(ends))
+                drain_to_any_end(other(ends))
+
+    return play
 
 
-def broken_by_itself(kind: str, client: socket.socket) -> None:
-    with target() as listener:
-        client.sendall(ASKING[kind](HERE, port_of(listener)))
-        read_grant(kind, client)
-        with accept(listener) as far:
-            reset(client)
-            drain_to_any_end(far)
+CLIENT, FAR = (operator.attrgetter(name) for name in Tunnel._fields)
 
 
 def a_page(answers: Callable[[Origin], None]) -> Play:
@@ -126,8 +129,8 @@ CASES = {
     "half a request": Case(half, ".*closed the connection.*"),
     "silence": Case(saying(lambda _: b""), ".*timed out"),
     "its vanishing": Case(vanished, LOST.format("{}")),
-    "a target that breaks": Case(broken_by_its_target, LOST.format(rf"{HERE} port \d+")),
-    "a tunnel that it breaks": Case(broken_by_itself, LOST.format("{}")),
+    "a target that breaks": Case(breaking(FAR, CLIENT), LOST.format(rf"{HERE} port \d+")),
+    "a tunnel that it breaks": Case(breaking(CLIENT, FAR), LOST.format("{}")),
     "an origin that is silent": Case(
         a_page(lambda _: None), rf"{HERE} port \d+ does not answer", ("http",)
     ),

@@ -38,11 +38,15 @@ class ProxyDialogue(Dialogue, Protocol):
     """The dialogue with a client.
 
     request: what it wants, once that is known; then one of the others is called.
-    over: whether it wants nothing (more).  surplus: what came behind the request.
+    over: whether it wants nothing (more).  failure: what is to be told of it then, if
+    anything is.  surplus: what came behind the request.
     """
 
     @property
     def over(self) -> bool: ...
+
+    @property
+    def failure(self) -> NetworkError | None: ...
 
     @property
     def request(self) -> Wish | None: ...

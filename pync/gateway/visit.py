@@ -116,6 +116,8 @@ class Visit:
                 return
             yield from self._pass_on(exchange, self._way.endpoint)
         yield from self._take_leave()
+        if self._dialogue.failure:
+            raise self._dialogue.failure
 
     def _receive(self) -> Generator[Task, None, Exchange | None]:
         """What the client wants, and the way there."""

@@ -68,6 +68,7 @@ class SocksServer(Conversation):
     """
 
     over = False  # it wants one thing, and only then is there a tunnel
+    failure = None
 
     def __init__(self, protocol: str, script: Reading[None]) -> None:
         self.request: Request | None = None

@@ -22,6 +22,7 @@ HOP_BY_HOP = {
 }
 LENGTH = b"content-length"
 CHUNKED = b"transfer-encoding"
+MOST_SKIPPED = 64 * 1024  # bytes of a body that nobody wants
 
 
 class Request(NamedTuple):
@@ -59,6 +60,17 @@ def check_length(request: h11.Request) -> None:
         raise ValueError("nobody can say how long its body is")
     if request.method == b"CONNECT" and (chunked or counted not in ([], [b"0"])):
         raise ValueError("CONNECT has no body")
+
+
+def skippable(request: h11.Request) -> bool:
+    """Whether its body can be read over: it is sure to come, and where it ends is beyond doubt.
+
+    Who expects to be told to go on may send it or not (RFC 9110 section 10.1.1).
+    """
+    if values(request, CHUNKED) or values(request, b"expect"):
+        return False
+    most = 0 if request.method == b"CONNECT" else MOST_SKIPPED
+    return sum(map(int, values(request, LENGTH))) <= most
 
 
 def values(message: Message, name: bytes) -> list[bytes]:

@@ -11,6 +11,10 @@ and the origin's at the plain one.  The flow to the client does not pass its end
 it is over, the one from the client is stopped, the origin closed, `resume` called, and all
 begins anew.
 
+A client that has to say who it is, and does not, is asked, and what it says next is taken
+for the answer: it keeps its connection, and is not told before whether there is anything
+where it wants to go.
+
 Once `over`, or after a ProtocolError from any of this, what there is to send is sent, and
 the connection closed.
 """
@@ -25,10 +29,12 @@ import h11
 from pync.errors import ProtocolError
 from pync.wire.http.auth import read_basic
 from pync.wire.http.exchange import Exchange
-from pync.wire.http.heads import Request, read_request, values
+from pync.wire.http.heads import Request, read_request, skippable, values
 from pync.wire.http.side import Side
 
 MOST_SHOWN = 80  # bytes of a target in a message
+MOST_ASKED = 8  # times that a client is asked who it is before it has to connect again
+UNKNOWN = "does not show valid credentials"
 READY = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 
 
@@ -39,7 +45,7 @@ class HttpProxy:
 
     request: what the client wants.
     established: whether it has a tunnel.  surplus: what came from it that is the tunnel's.
-    over: whether it will want nothing more.
+    over: whether it will want nothing more.  failure: what is to be told of it then.
     """
 
     def __init__(self, check: Callable[[str, str], bool] | None = None) -> None:
@@ -49,9 +55,12 @@ class HttpProxy:
         self.over = False
         self._check = check
         self._client = Side(h11.SERVER)
-        self._failure: ProtocolError | None = None
+        self.failure: ProtocolError | None = None
+        self._asked = 0  # how often it has been asked who it is, without an answer
         self._steps: dict[type, Callable[[Any], None]] = {
             h11.Request: self._consider,
+            h11.Data: lambda _: None,  # of a request that has its answer
+            h11.EndOfMessage: self._begin_anew,
             h11.ConnectionClosed: self._finish,
         }
 
@@ -97,28 +106,37 @@ class HttpProxy:
     def resume(self) -> None:
         """The exchange is over, and its origin out of the way.  Raises as receive does."""
         self.request = None
+        self._begin_anew()
+        self._go_on()
+
+    def _begin_anew(self, _event: h11.EndOfMessage | None = None) -> None:
         if self._client.http.states == READY:
             self._client.http.start_next_cycle()
-            self._go_on()
         else:
             self.over = True
 
     def _go_on(self) -> None:
-        if self._failure:
-            raise self._failure
-        if self.request or self.over:
-            return
+        if self.failure:
+            raise self.failure
+        while not (self.request or self.over) and (event := self._next()):
+            self._steps[type(event)](event)
+
+    def _next(self) -> h11.Event | None:
         try:
-            event = next(self._client.events(), None)
+            return next(self._client.events(), None)
         except h11.RemoteProtocolError as error:
             raise self._fail(error.error_status_hint, b"", self._client.complaint) from None
-        if event:
-            self._steps[type(event)](event)
 
     def _finish(self, _event: h11.ConnectionClosed) -> None:
         self.over = True
+        if self._asked:
+            self._failed(UNKNOWN)
 
     def _consider(self, request: h11.Request) -> None:
+        if self._check and not self._knows(request, self._check):
+            self._ask(request)
+            return
+        self._asked = 0
         try:
             wanted = read_request(request)
         except ValueError as error:
@@ -126,9 +144,15 @@ class HttpProxy:
             shown = public[:MOST_SHOWN].decode()
             why = f"asks for {shown!r}: {error}"
             raise self._fail(400, request.method, why, str(error)) from None
-        if self._check and not self._knows(request, self._check):
-            raise self._fail(407, request.method, "does not show valid credentials")
         self.request = wanted
+
+    def _ask(self, request: h11.Request) -> None:
+        """Who it is, before anything is looked at that could tell it something."""
+        self._asked += 1
+        keep = self._asked < MOST_ASKED and skippable(request)
+        self._client.refuse(407, request.method, keep=keep)
+        if self._client.http.our_state is not h11.DONE:  # nor does every client want to keep it
+            raise self._failed(UNKNOWN)
 
     def _knows(self, request: h11.Request, check: Callable[[str, str], bool]) -> bool:
         shown = read_basic(b",".join(values(request, b"proxy-authorization")))
@@ -137,6 +161,9 @@ class HttpProxy:
     def _fail(self, status: int, method: bytes, why: str, told: str = "") -> ProtocolError:
         """Refuse it, and let whoever leads this close the connection."""
         self._client.refuse(status, method, told)
+        return self._failed(why)
+
+    def _failed(self, why: str) -> ProtocolError:
         self.over = True
-        self._failure = ProtocolError(why)
-        return self._failure
+        self.failure = ProtocolError(why)
+        return self.failure

@@ -55,13 +55,17 @@ class Side:
         for event in events:
             self._to_send += self.http.send(event) or b""
 
-    def refuse(self, status: int, method: bytes, why: str = "") -> bool:
-        """Answer so, as a server that closes the connection then; False if an answer has begun."""
+    def refuse(self, status: int, method: bytes, why: str = "", *, keep: bool = False) -> bool:
+        """Answer so, as a server that closes the connection then; False if an answer has begun.
+
+        keep: it does not, if the other side wants more of it.
+        """
         if self.http.our_state not in UNANSWERED:
             return False
         phrase = HTTPStatus(status).phrase
         body = f"{why or phrase}\n".encode() if method != b"HEAD" else b""
-        fields = [(b"Connection", b"close"), (b"Content-Length", b"%d" % len(body))]
+        fields = [] if keep else [(b"Connection", b"close")]
+        fields.append((b"Content-Length", b"%d" % len(body)))
         if body:
             fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
