@@ -233,11 +233,8 @@ class Program:
 
         try:
             server.warn()
-            if self._options.keep_open:
-                raise_limit()
-                self._loop.run(server.admission(listener))
-            else:
-                self._loop.run(server.visit(self._accept_one(listener)))
+            raise_limit()
+            self._loop.run(server.serving(listener))
         finally:
             server.close()
 

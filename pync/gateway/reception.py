@@ -76,7 +76,7 @@ class Reception:
     """A dialogue (see stage.Dialogue) at the end of which there is a way to what is wanted.
 
     way: None if nothing is wanted.  exchange: what stands between the client and the
-    target; None for a tunnel.
+    target; None for a tunnel.  found: called before the client is told how the search ended.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Reception:
         dialogue: ProxyDialogue,
         codes: Codes,
         find_way: Callable[[Wish], Way],
+        found: Callable[[Way], None],
     ) -> None:
         self.way: Way | None = None
         self.exchange: Exchange | None = None
@@ -94,6 +95,7 @@ class Reception:
         self._dialogue = dialogue
         self._codes = codes
         self._find_way = find_way
+        self._found = found
         self._finding: Way | None = None
         self._answered = False
 
@@ -128,6 +130,7 @@ class Reception:
             self._check_client()
             raise WouldBlock(after=ATTENTION, condition=way.changed)
         self._answered = True
+        self._found(way)
         if way.error:
             self._dialogue.refuse(self._codes.of(way.error))
             raise NetworkError(str(way.error))
