@@ -216,6 +216,28 @@ def test_a_client_that_goes_away_is_told_if_it_has_begun() -> None:
     assert (proxy.over, proxy.data_to_send(EVERYTHING)) == (True, b"")
 
 
+@pytest.mark.parametrize("before", [b"", CONNECT])
+def test_a_client_that_stops_in_the_middle_is_told_so(before: bytes) -> None:
+    """Also on a connection on which it has been asked who it is."""
+    for kept in range(1, len(CONNECT)):
+        proxy = HttpProxy(is_aladdin)
+        proxy.receive(before + CONNECT[:kept])
+        drain(proxy.data_to_send)
+        with pytest.raises(ProtocolError, match=r"^timed out in the middle of a request$"):
+            proxy.late()
+        told = refusal("408 Request Timeout", "Request Timeout")
+        assert (drain(proxy.data_to_send), proxy.over) == (told, True)
+
+
+@pytest.mark.parametrize("before", [b"", CONNECT])
+def test_a_client_that_does_not_begin_is_told_nothing(before: bytes) -> None:
+    proxy = HttpProxy(is_aladdin)
+    proxy.receive(before)
+    drain(proxy.data_to_send)
+    proxy.late()
+    assert drain(proxy.data_to_send) == b""
+
+
 def test_no_message_shows_more_than_it_should() -> None:
     long = "http://a:0/" + "x" * 1000
     words = failure(HttpProxy(), crlf(f"GET {long} HTTP/1.1\nHost: a\n\n"))

@@ -19,6 +19,7 @@ from gateway_talk import (
     connect_request,
     crlf,
     dial,
+    drain_to_any_end,
     port_of,
     read_grant,
     read_message,
@@ -167,9 +168,27 @@ def test_an_origin_that_is_silent(proxies: Proxies) -> None:
 def test_a_client_that_is_silent_in_the_middle_is_told_so(proxies: Proxies) -> None:
     """It is not the origin who is to blame."""
     with target() as listener:
-        place = f"http://{HERE}:{port_of(listener)}/"
-        request = f"POST {place} HTTP/1.1\nHost: x\nContent-Length: 10\n\nhalf"
-        assert http_answer(proxies["http"], request).status == 408
+        request = f"POST http://{HERE}:{port_of(listener)}/ HTTP/1.1\nHost: x\nContent-Length: 10\n"
+        for half in ("P", request, f"{request}\nhalf"):
+            assert http_answer(proxies["http"], half).status == 408
+
+
+def test_a_client_that_is_silent_from_the_beginning_is_told_nothing(proxies: Proxies) -> None:
+    with dial(proxies["http"].port) as client:
+        assert drain_to_any_end(client) == b""
+
+
+def test_a_client_that_stops_in_the_middle_of_its_second_request_is_told_so(
+    proxies: Proxies,
+) -> None:
+    with target() as listener, dial(proxies["http"].port) as client:
+        client.sendall(crlf(f"GET http://{HERE}:{port_of(listener)}/ HTTP/1.1\nHost: x\n\nGET "))
+        with Origin(listener) as origin:
+            origin.read()
+            origin.say("HTTP/1.1 204 Nothing\n\n")
+        with client.makefile("rb") as stream:
+            assert [read_message(stream).status for _ in range(2)] == [204, 408]
+            assert stream.read() == b""
 
 
 # Who may.

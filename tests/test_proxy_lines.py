@@ -127,7 +127,10 @@ CASES = {
     ),
     "nonsense": Case(saying(lambda _: b"\x01nonsense\r\n\r\n"), ".*makes no sense.*"),
     "half a request": Case(half, ".*closed the connection.*"),
-    "silence": Case(saying(lambda _: b""), ".*timed out"),
+    "silence": Case(saying(lambda _: b""), "timed out: it does not say what it wants"),
+    "half a request and silence": Case(
+        saying(lambda kind: ASKING[kind](HERE, 80)[:-1]), "timed out.*"
+    ),
     "its vanishing": Case(vanished, LOST.format("{}")),
     "a target that breaks": Case(breaking(FAR, CLIENT), LOST.format(rf"{HERE} port \d+")),
     "a tunnel that it breaks": Case(breaking(CLIENT, FAR), LOST.format("{}")),

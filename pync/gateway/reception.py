@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from pync.errors import NetworkError, PyncError
+from pync.errors import NetworkError, PyncError, TimedOut
 from pync.gateway.reaching import Way
 from pync.loop import Loop
 from pync.stage import Dialogue
-from pync.stream import Endpoint, WouldBlock
+from pync.stream import EndOfStream, Endpoint, WouldBlock
 from pync.wire.http.exchange import Exchange
 
+PIECE = 64 * 1024  # bytes of a next request that are read at a time
 ATTENTION = 0.5  # seconds after which a client that has gone is noticed
 
 
@@ -59,6 +60,9 @@ class ProxyDialogue(Dialogue, Protocol):
 
     def refuse(self, code: int, /) -> None:
         """There is no way to the target, or there must not be."""
+
+    def late(self) -> None:
+        """The client takes too long to say what it wants.  May raise ProtocolError."""
 
 
 class Codes(NamedTuple):
@@ -144,7 +148,37 @@ class Reception:
             self._answered = True  # there is nobody to answer any more
             raise
 
+    def late(self) -> None:
+        """The time is up.  Raises NetworkError."""
+        if self._dialogue.request:
+            raise TimedOut("timed out: it does not take its answer")
+        self._dialogue.late()
+        raise TimedOut("timed out: it does not say what it wants")
+
     def close(self) -> None:
         """Give it up."""
         if self._finding:
             self._finding.close()
+
+
+class Pause:
+    """A task: from one exchange to what the client says next; silence is its end."""
+
+    def __init__(self, loop: Loop, client: Endpoint, dialogue: ProxyDialogue, limit: float) -> None:
+        self._clock = loop.clock
+        self._client = client
+        self._dialogue = dialogue
+        self._until = loop.clock() + limit
+
+    def advance(self) -> bool:
+        try:
+            self._dialogue.receive(self._client.source.read(PIECE))
+        except EndOfStream:
+            self._dialogue.receive_end()
+        except WouldBlock as blocked:
+            if self._clock() < self._until:
+                blocked.until = min(blocked.until, self._until)
+                raise
+            self._dialogue.late()
+            self._dialogue.receive_end()
+        return False

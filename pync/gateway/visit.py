@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 
 from pync.endings import DRAIN, GRACE, Closing, Terms
 from pync.errors import Forbidden, NetworkError, ProtocolError
-from pync.gateway.passage import Passage, Pause
+from pync.gateway.passage import Passage
 from pync.gateway.reaching import Association, Way
-from pync.gateway.reception import Codes, ProxyDialogue, Reception, Wish
+from pync.gateway.reception import Codes, Pause, ProxyDialogue, Reception, Wish
 from pync.loop import Loop, Task
 from pync.opening import PATIENCE, Layer, Opening, cut, last_words
 from pync.session import Session
@@ -143,7 +143,7 @@ class Visit:
         reception = Reception(
             self._loop, self._client, self._dialogue, self._service.codes, set_out, self._found
         )
-        layer = Layer(self._service.name, reception, lambda endpoint: endpoint)
+        layer = Layer(self._service.name, reception, lambda endpoint: endpoint, late=reception.late)
         deadline = self._loop.clock() + self._limits.open
         opening = Opening(self._loop, self._client, [lambda _: layer], deadline)
         try:

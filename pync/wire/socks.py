@@ -81,6 +81,9 @@ class SocksServer(Conversation):
         if not self.request:
             super().receive_end()
 
+    def late(self) -> None:
+        """The client takes too long to say what it wants; there is no word for that."""
+
     def _settle(self) -> None:
         if self._granted:
             super()._settle()

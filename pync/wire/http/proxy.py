@@ -78,6 +78,11 @@ class HttpProxy:
             self._client.put_end()
             self._go_on()
 
+    def late(self) -> None:
+        """The client takes too long to say what it wants.  Raises ProtocolError if it has begun."""
+        if self._client.begun and not self.over:
+            raise self._fail(408, b"", "timed out in the middle of a request")
+
     def data_to_send(self, limit: int) -> bytes:
         """Up to `limit` bytes for the wire; empty if there is nothing now."""
         return self._client.data_to_send(limit)

@@ -83,6 +83,12 @@ class Side:
         return "closed the connection too early" if self._ended else "makes no sense in HTTP"
 
     @property
+    def begun(self) -> bool:
+        """Whether something of a message has come, since the last one."""
+        held, _ = self.http.trailing_data
+        return bool(held or self._waiting) or self.http.their_state is not h11.IDLE
+
+    @property
     def waiting(self) -> int:
         """Bytes that have come and not been looked at."""
         return len(self._waiting)
