@@ -94,8 +94,9 @@ def test_a_client_may_end_before_its_tunnel_stands() -> None:
 def test_a_tunnel_can_be_refused(status: int, phrase: str) -> None:
     proxy = HttpProxy()
     proxy.receive(CONNECT + CONNECT)
-    proxy.refuse(status)
-    assert drain(proxy.data_to_send) == refusal(f"{status} {phrase}", phrase)
+    proxy.refuse(status, "it has\r\nno \u202eroute")
+    why = "it has\\x0d\\x0ano \\u202eroute"
+    assert drain(proxy.data_to_send) == refusal(f"{status} {phrase}", why)
     assert proxy.over
     proxy.receive(CONNECT)
     assert drain(proxy.data_to_send) == b""

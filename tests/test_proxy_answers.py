@@ -91,6 +91,28 @@ def test_a_target_that_does_not_answer(kind: str, proxies: Proxies) -> None:
         assert answer(proxies[kind], ASKING[kind](HERE, port)).startswith(SLOW[kind])
 
 
+def body_of(pync: Program, request: str) -> tuple[int, str]:
+    told = http_answer(pync, request)
+    return told.status, told.body.decode()
+
+
+def test_a_web_client_is_told_the_reason_in_a_line() -> None:
+    """As it stands on stderr."""
+    with serving("http", "-w", "0.5", "--proxy-allow", HERE) as pync, target() as listener:
+        get = f"GET http://{HERE}:{{}}/ HTTP/1.1\nHost: x\n\n".format
+        connect = "CONNECT {}:{} HTTP/1.1\nHost: x\n\n".format
+        port = free_port()
+        refused = f"connect to {HERE} port {port} (tcp) failed: Connection refused\n"
+        assert body_of(pync, get(port)) == body_of(pync, connect(HERE, port)) == (502, refused)
+        with full_backlog() as port:
+            slow = f"connect to {HERE} port {port} (tcp) failed: Connection timed out\n"
+            assert body_of(pync, connect(HERE, port)) == (504, slow)
+        denied = "--proxy-allow does not name 127.0.0.9 port 80\n"
+        assert body_of(pync, connect("127.0.0.9", 80)) == (403, denied)
+        port = port_of(listener)
+        assert body_of(pync, get(port)) == (504, f"{HERE} port {port} does not answer\n")
+
+
 # What makes no sense.
 
 SOCKS5_REFUSALS = {

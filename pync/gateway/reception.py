@@ -58,7 +58,7 @@ class ProxyDialogue(Dialogue, Protocol):
     def grant(self, bound_host: str, bound_port: int, /) -> Exchange | None:
         """The way is found.  What stands between the two; None for a tunnel."""
 
-    def refuse(self, code: int, /) -> None:
+    def refuse(self, code: int, why: str, /) -> None:
         """There is no way to the target, or there must not be."""
 
     def late(self) -> None:
@@ -136,8 +136,9 @@ class Reception:
         self._answered = True
         self._found(way)
         if way.error:
-            self._dialogue.refuse(self._codes.of(way.error))
-            raise NetworkError(str(way.error))
+            why = str(way.error).replace("\n", "; ")
+            self._dialogue.refuse(self._codes.of(way.error), why)
+            raise NetworkError(why)
         self.way = way
         self.exchange = self._dialogue.grant(*way.bound)
 

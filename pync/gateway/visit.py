@@ -103,9 +103,8 @@ class Visit:
             self._task = next(self._script)
 
     def _told(self, error: NetworkError) -> NetworkError:
-        """In one line, of which nobody has to ask who that was."""
-        why = str(error).replace("\n", "; ")
-        return NetworkError(f"{self}: {why}")
+        """So that nobody has to ask who that was."""
+        return NetworkError(f"{self}: {error}")
 
     def break_off(self) -> None:
         """End it at once, so that neither side takes this for the end."""

@@ -72,7 +72,7 @@ class Socks4Server(SocksServer):
         """Say that the tunnel stands, and where this side of it is bound."""
         self._grant(answer(GRANTED, bound_host, bound_port))
 
-    def refuse(self, code: int = REJECTED) -> None:
+    def refuse(self, code: int = REJECTED, _why: str = "") -> None:
         """Say that there will be no tunnel.  code: of REFUSALS."""
         self._refuse(answer(code))
 

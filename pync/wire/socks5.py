@@ -152,7 +152,7 @@ class Socks5Server(SocksServer):
         """Say that the tunnel stands, and where this side of it is bound, or takes datagrams."""
         self._grant(answer(Reply.SUCCEEDED, bound_host, bound_port))
 
-    def refuse(self, code: int = Reply.FAILURE) -> None:
+    def refuse(self, code: int = Reply.FAILURE, _why: str = "") -> None:
         """Say that there will be no tunnel.  code: a Reply."""
         self._refuse(answer(code))
 

@@ -125,7 +125,7 @@ class Exchange:
 
     def fail(self, status: int, why: str) -> ProtocolError:
         """No more will come of it: the client is told so, as far as that can be told."""
-        self.cut = not self._client.refuse(status, self._method)
+        self.cut = not self._client.refuse(status, self._method, why)
         self.failure = ProtocolError(why)
         self.over = self.send_over = self.receive_over = True
         return self.failure

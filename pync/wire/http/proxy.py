@@ -87,10 +87,13 @@ class HttpProxy:
         """Up to `limit` bytes for the wire; empty if there is nothing now."""
         return self._client.data_to_send(limit)
 
-    def refuse(self, status: int) -> None:
-        """Answer the request with 403, 502, 504 or the like, unless a response has begun."""
+    def refuse(self, status: int, why: str = "") -> None:
+        """Answer the request with 403, 502, 504 or the like, unless a response has begun.
+
+        why: told in so many words.
+        """
         method = self.request.method.encode() if self.request else b""
-        self._client.refuse(status, method)
+        self._client.refuse(status, method, why)
         self.over = True
 
     def grant(self, _bound_host: str = "", _bound_port: int = 0) -> Exchange | None:

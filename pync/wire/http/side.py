@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import h11
 
+from pync.address import printable
 from pync.wire.http.auth import DEMAND
 
 MOST_HEAD = 64 * 1024  # bytes, and up to a piece more
@@ -58,12 +59,13 @@ class Side:
     def refuse(self, status: int, method: bytes, why: str = "", *, keep: bool = False) -> bool:
         """Answer so, as a server that closes the connection then; False if an answer has begun.
 
-        keep: it does not, if the other side wants more of it.
+        why: the line that a person may read there.  keep: it does not close the connection,
+        if the other side wants more of it.
         """
         if self.http.our_state not in UNANSWERED:
             return False
         phrase = HTTPStatus(status).phrase
-        body = f"{why or phrase}\n".encode() if method != b"HEAD" else b""
+        body = f"{printable(why or phrase)}\n".encode() if method != b"HEAD" else b""
         fields = [] if keep else [(b"Connection", b"close")]
         fields.append((b"Content-Length", b"%d" % len(body)))
         if body:
