@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pync.errors import ProtocolError
 from pync.wire.http.heads import MOST_SKIPPED
-from pync.wire.http.proxy import MOST_ASKED, HttpProxy
+from pync.wire.http.proxy import METHODS, MOST_ASKED, HttpProxy
 from pync.wire.http.side import MOST_HEAD, PIECE
 
 CONNECT = crlf("CONNECT example.org:443 HTTP/1.1\nHost: example.org:443\n\n")
@@ -200,6 +200,82 @@ def test_a_body_of_which_two_might_think_differently_is_refused(said: str) -> No
     words = failure(proxy, crlf(said) + b"0\r\n\r\n")
     assert re.search(": (nobody can say how long its body is|CONNECT has no body)$", words)
     assert drain(proxy.data_to_send).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("PRI * HTTP/2.0\n\nSM\n\n", "2.0"),
+        ("GET http://a/ HTTP/2.0\nHost: a\n\n", "2.0"),
+        ("CONNECT a:1 HTTP/3.0\n\n", "3.0"),
+    ],
+)
+def test_another_http_is_not_supported(said: str, version: str, check: bool) -> None:
+    proxy = HttpProxy(is_aladdin if check else None)
+    assert failure(proxy, crlf(said)) == f"speaks HTTP/{version}"
+    told = refusal("505 HTTP Version Not Supported", "HTTP/1.1 is spoken here")
+    assert drain(proxy.data_to_send) == told
+
+
+@pytest.mark.parametrize("fields", ["", "Max-Forwards: 0\n", "Max-Forwards: 3\n"])
+def test_trace_is_not_passed_on(fields: str) -> None:
+    proxy = HttpProxy()
+    said = crlf(f"TRACE http://a/ HTTP/1.1\nHost: a\nCookie: secret\n{fields}\n")
+    assert failure(proxy, said) == "asks for TRACE"
+    assert drain(proxy.data_to_send) == refusal("501 Not Implemented", "TRACE is not passed on")
+
+
+OPTIONS = crlf("HTTP/1.1 200 OK\n") + b"Allow: %b\r\nContent-Length: 0\r\n" % METHODS
+
+
+@however_cut
+@pytest.mark.parametrize("target", ["*", "http://a/", "http://a"])
+def test_options_are_told_here_if_they_may_go_no_further(target: str, size: int) -> None:
+    """And the client may ask for something else."""
+    proxy = HttpProxy()
+    said = f"OPTIONS {target} HTTP/1.1\nHost: a\nMax-Forwards: 0\nContent-Length: 3\n\nabc"
+    feed(proxy.receive, crlf(said) * 2 + CONNECT, size)
+    assert drain(proxy.data_to_send) == (OPTIONS + b"\r\n") * 2
+    assert proxy.request
+
+
+@pytest.mark.parametrize("fields", ["Connection: close\n", "Transfer-Encoding: chunked\n"])
+def test_options_may_be_the_last_thing_that_is_asked_for(fields: str) -> None:
+    proxy = HttpProxy()
+    proxy.receive(crlf(f"OPTIONS * HTTP/1.1\nHost: a\nMax-Forwards: 0\n{fields}\n"))
+    assert drain(proxy.data_to_send).lower() == (OPTIONS + b"Connection: close\r\n\r\n").lower()
+    assert (proxy.over, proxy.failure) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "passed"),
+    [
+        ("OPTIONS", ["5"], ["4"]),
+        ("OPTIONS", ["010"], ["9"]),
+        ("OPTIONS", [], []),
+        ("GET", ["5"], ["5"]),
+        ("GET", ["0"], ["0"]),
+        ("GET", ["x"], ["x"]),
+    ],
+)
+def test_hops_are_counted_where_that_means_something(
+    method: str, given: list[str], passed: list[str]
+) -> None:
+    proxy = HttpProxy()
+    fields = "".join(f"Max-Forwards: {value}\n" for value in given)
+    proxy.receive(crlf(f"{method} http://a/ HTTP/1.1\nHost: a\n{fields}\n"))
+    assert proxy.request
+    assert proxy.request.head
+    found = [value for name, value in proxy.request.head.headers if name == b"max-forwards"]
+    assert [value.decode() for value in found] == passed
+
+
+@pytest.mark.parametrize("fields", ["x", "-1", "1.0", "", "1" * 5000, "1\nMax-Forwards: 1"])
+def test_what_is_no_number_of_hops_is_refused(fields: str) -> None:
+    proxy = HttpProxy()
+    words = failure(proxy, crlf(f"OPTIONS http://a/ HTTP/1.1\nHost: a\nMax-Forwards: {fields}\n\n"))
+    assert words == "asks for 'http://a/': Max-Forwards is no number"
 
 
 def test_head_is_refused_without_a_body() -> None:

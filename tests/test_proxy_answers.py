@@ -213,6 +213,32 @@ def test_a_client_that_stops_in_the_middle_of_its_second_request_is_told_so(
             assert stream.read() == b""
 
 
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("TRACE http://host/ HTTP/1.1", 501),
+        ("PRI * HTTP/2.0", 505),
+        ("GET http://host/ HTTP/2.0", 505),
+    ],
+)
+def test_what_is_not_done_for_anybody(request_line: str, status: int, proxies: Proxies) -> None:
+    assert http_answer(proxies["http"], f"{request_line}\nHost: host\n\n").status == status
+
+
+def test_a_client_may_ask_the_proxy_itself_and_then_a_target(proxies: Proxies) -> None:
+    with target() as listener, dial(proxies["http"].port) as client:
+        place = f"http://{HERE}:{port_of(listener)}/"
+        for hops in (0, 1):
+            request = f"OPTIONS {place} HTTP/1.1\nHost: x\nMax-Forwards: {hops}\n\n"
+            client.sendall(crlf(request))
+        with client.makefile("rb") as stream:
+            assert "OPTIONS" in read_message(stream).fields["allow"]
+            with Origin(listener) as origin:
+                assert origin.read().fields["max-forwards"] == "0"
+                origin.say("HTTP/1.1 204 Nothing\n\n")
+                assert read_message(stream).status == 204
+
+
 # Who may.
 
 LOGINS = ["bob:secret", "bob:a:b", "böb:pässwörd", "bob: ", "b%40b:'\"\\", "bob:x" + "y" * 200]

@@ -34,6 +34,7 @@ from pync.wire.http.side import Side
 
 MOST_SHOWN = 80  # bytes of a target in a message
 MOST_ASKED = 8  # times that a client is asked who it is before it has to connect again
+METHODS = b"CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"  # and others are passed on
 UNKNOWN = "does not show valid credentials"
 READY = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 
@@ -141,18 +142,38 @@ class HttpProxy:
             self._failed(UNKNOWN)
 
     def _consider(self, request: h11.Request) -> None:
+        if not request.http_version.startswith(b"1."):
+            why = f"speaks HTTP/{request.http_version.decode()}"
+            raise self._fail(505, request.method, why, "HTTP/1.1 is spoken here")
         if self._check and not self._knows(request, self._check):
             self._ask(request)
             return
         self._asked = 0
+        if request.method == b"TRACE":
+            # The answer would show whoever made the client ask what was put into the request
+            # on its way, secrets too.  OPTIONS finds a loop as well.
+            raise self._fail(501, request.method, "asks for TRACE", "TRACE is not passed on")
+        self.request = self._read(request)
+        if self.request is None:
+            self._tell_options(request)
+
+    def _read(self, request: h11.Request) -> Request | None:
         try:
-            wanted = read_request(request)
+            return read_request(request)
         except ValueError as error:
             public = request.target.rpartition(b"@")[2]  # before that may stand a password
             shown = public[:MOST_SHOWN].decode()
             why = f"asks for {shown!r}: {error}"
             raise self._fail(400, request.method, why, str(error)) from None
-        self.request = wanted
+
+    def _tell_options(self, request: h11.Request) -> None:
+        """Answer as the last one whom the request may reach (RFC 9110 section 9.3.7)."""
+        fields = [(b"Allow", METHODS), (b"Content-Length", b"0")]
+        if not skippable(request):
+            fields.append((b"Connection", b"close"))
+        self._client.say(h11.Response(status_code=200, reason="OK", headers=fields))
+        self._client.say(h11.EndOfMessage())
+        self.over = self._client.http.our_state is not h11.DONE
 
     def _ask(self, request: h11.Request) -> None:
         """Who it is, before anything is looked at that could tell it something."""
