@@ -177,6 +177,22 @@ def test_a_reset_behind_tls_is_no_end(authority: Authority, listener: socket.soc
             client.recv(1)
 
 
+def test_nobody_is_advised_what_no_proxy_can_do(
+    authority: Authority, listener: socket.socket
+) -> None:
+    """--no-shutdown is for whose own input has ended."""
+    leaf = authority.leaf["valid"]
+    tls = ("--ssl-cert", f"{leaf.chain}", "--ssl-key", f"{leaf.key}")
+    with serving("socks5", *tls) as pync, over_tls(authority, pync.port) as client:
+        client.sendall(ASKING["socks5"](HERE, port_of(listener)))
+        read_grant("socks5", client)
+        accept(listener).close()
+        assert client.recv(1) == b""
+        client.shutdown(socket.SHUT_WR)  # without a word of TLS
+        who = "{} port {}".format(*client.getsockname())
+        pync.expect(f"pync: client {who}: .* without close_notify, something may be missing\n")
+
+
 def test_silence_before_tls_is_ended(authority: Authority, listener: socket.socket) -> None:
     leaf = authority.leaf["valid"]
     options = ("-w", "0.3", "--ssl-cert", f"{leaf.chain}", "--ssl-key", f"{leaf.key}")
