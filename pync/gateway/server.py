@@ -22,6 +22,7 @@ from pync.options import Options
 from pync.proxies import password
 from pync.stream import Condition, Endpoint, Listener, WouldBlock
 from pync.values import Login
+from pync.wire.dialogue import Check
 
 OPEN_PROXY = (
     "Anybody may go anywhere through this proxy: "
@@ -29,9 +30,6 @@ OPEN_PROXY = (
 )
 
 TAKEN = "another client has the one turn; --keep-open serves any number"
-
-Check = Callable[[str, str], bool]  # whether that user has that password
-
 
 Dialogues = Callable[[], ProxyDialogue]  # one for each client
 

@@ -8,13 +8,13 @@ as zero and not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from pync.errors import ProtocolError
-from pync.wire.dialogue import Reading, exactly, parse
+from pync.wire.dialogue import Check, Reading, exactly, parse
 from pync.wire.socks import (
     NOWHERE,
     SHOWN_ANSWER,
@@ -72,8 +72,6 @@ UNUSABLE = {
     (NO_METHOD, False): CLOSED,
     (NO_METHOD, True): "it wants another proof than a user and a password",
 }
-
-Check = Callable[[str, str], bool]  # whether that user has that password
 
 
 class Place(NamedTuple):

@@ -27,6 +27,7 @@ from typing import Any
 import h11
 
 from pync.errors import ProtocolError
+from pync.wire.dialogue import Check
 from pync.wire.http.auth import read_basic
 from pync.wire.http.exchange import Exchange
 from pync.wire.http.heads import Request, read_request, skippable, values
@@ -49,7 +50,7 @@ class HttpProxy:
     over: whether it will want nothing more.  failure: what is to be told of it then.
     """
 
-    def __init__(self, check: Callable[[str, str], bool] | None = None) -> None:
+    def __init__(self, check: Check | None = None) -> None:
         self.request: Request | None = None
         self.established = False
         self.surplus = b""
@@ -183,7 +184,7 @@ class HttpProxy:
         if self._client.http.our_state is not h11.DONE:  # nor does every client want to keep it
             raise self._failed(UNKNOWN)
 
-    def _knows(self, request: h11.Request, check: Callable[[str, str], bool]) -> bool:
+    def _knows(self, request: h11.Request, check: Check) -> bool:
         shown = read_basic(b",".join(values(request, b"proxy-authorization")))
         return shown is not None and check(*shown)
 
