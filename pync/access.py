@@ -163,11 +163,29 @@ def read_target(text: str) -> TargetRule:
     """A rule as in 10.0.0.0/8, example.com:443, *.example.com:80,8000-8100 or [::1]:1-1023."""
     match = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+))(?::([^:]+))?", text)
     host, ports = (match[1] or match[2], match[3]) if match else (text, None)
+    if not match:
+        check_unambiguous(text)
     among = ANY_PORT if ports is None else tuple(map(read_ports, ports.split(",")))
     if host == "*" or (host[:2] == "*." and NAME.fullmatch(host[2:])):
         return TargetRule(ByName(canonical(host)), among)
     found = read_span(host)
     return TargetRule(ByAddress(Addresses([found])) if found else ByName(canonical(host)), among)
+
+
+def check_unambiguous(text: str) -> None:
+    """Raise ValueError for addresses of IPv6 whose last part could be a port."""
+    host, _, ports = text.rpartition(":")
+    if has_addresses(host) and PORTS.fullmatch(ports.partition(",")[0]):
+        meanings = [f"[{host}]:{ports}", *([f"[{text}]"] if has_addresses(text) else [])]
+        raise ValueError(f"not clear without brackets: {' or '.join(meanings)}")
+
+
+def has_addresses(entry: str) -> bool:
+    """Whether it is an address, a network or a range."""
+    try:
+        return read_span(entry) is not None
+    except ValueError:
+        return False
 
 
 def read_ports(text: str) -> range:

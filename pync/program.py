@@ -88,7 +88,7 @@ class Program:
         try:
             first = self._read_hops()
             self._read_layers()
-            connecting = Connecting(first, self._loop, self._say)
+            connecting = Connecting(first, self._loop, self._say_failure)
             self._mind_interrupts()
             output = self._output() if talks else None
             remote = self._open(connecting)
@@ -292,11 +292,8 @@ class Program:
 
         try:
             server.warn()
-            if self._options.keep_open:
-                raise_limit()
-                self._loop.run(server.admission(listener))
-            else:
-                self._loop.run(server.visit(self._accept_one(listener)))
+            raise_limit()
+            self._loop.run(server.serving(listener))
         finally:
             server.close()
 
@@ -368,6 +365,9 @@ class Program:
     def _say(self, line: str, least: int = 1) -> None:
         if self._options.verbose >= least:
             self._environment.say(line)
+
+    def _say_failure(self, failure: str) -> None:
+        self._say(f"pync: {failure}")
 
 
 def hand_over(stdout: int, remote: Endpoint) -> None:

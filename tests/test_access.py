@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pync.access import Addresses, TargetRules, read_span, read_target
+from pync.access import ANY_PORT, Addresses, TargetRules, read_span, read_target
 
 # --- entries ---
 
@@ -185,6 +186,31 @@ NO_TARGETS = {
     ),
     NO_NETWORK: ("10.0.0.0/33:80", "*.10.0.0.0/8", "a/8"),
 }
+
+
+@pytest.mark.parametrize(
+    ("rule", "meanings"),
+    [
+        ("::1:80", "[::1]:80 or [::1:80]"),
+        ("2001:db8::1:443", "[2001:db8::1]:443 or [2001:db8::1:443]"),
+        ("::1:80,443", "[::1]:80,443"),
+        ("::1:8000-8100", "[::1]:8000-8100"),
+        ("fd00::/8:80", "[fd00::/8]:80"),
+        ("fd00::1-fd00::5:80", "[fd00::1-fd00::5]:80 or [fd00::1-fd00::5:80]"),
+    ],
+)
+def test_a_port_behind_ipv6_wants_brackets(rule: str, meanings: str) -> None:
+    with pytest.raises(ValueError, match=rf"^not clear without brackets: {re.escape(meanings)}$"):
+        read_target(rule)
+    for meaning in meanings.split(" or "):
+        read_target(meaning)
+
+
+@pytest.mark.parametrize(
+    "rule", ["::1", "fd00::1", "fd00::1/64", "::1-::5", "1:2:3:4:5:6:7:80", "::ffff:10.0.0.1", "::"]
+)
+def test_what_of_ipv6_has_no_port_wants_none(rule: str) -> None:
+    assert read_target(rule).ports == ANY_PORT
 
 
 @pytest.mark.parametrize(
