@@ -66,6 +66,8 @@ def is_admitted(host: str, pync: Program) -> bool:
         ("--deny localhost", ["127.0.0.2", "127.0.0.3"]),
         ("--deny 127.0.0.2", ["127.0.0.1", "127.0.0.3", "::1"]),
         ("--deny ::/0", ["127.0.0.1", "127.0.0.2", "127.0.0.3"]),
+        ("--deny 0.0.0.0/0", ["::1"]),
+        ("--deny ::ffff:127.0.0.0/127", ["127.0.0.2", "127.0.0.3", "::1"]),
         ("--allow 127.0.0.0/8 --deny 127.0.0.2", ["127.0.0.1", "127.0.0.3"]),
         ("--allow 127.0.0.2 --deny 127.0.0.0/8", []),
         ("--allowfile FILE", ["127.0.0.1", "127.0.0.3"]),
@@ -74,7 +76,7 @@ def is_admitted(host: str, pync: Program) -> bool:
     ],
 )
 def test_who_may_connect(rules: str, admitted: list[str], tmp_path: Path) -> None:
-    """To one listener that serves both families."""
+    """To a listener for both families, which gets IPv4's addresses as ::ffff:127.0.0.1."""
     file = tmp_path / "file"
     file.write_text("127.0.0.1 # here\n127.0.0.3\n")
     with start("-lkvn", "-d", *rules.replace("FILE", f"{file}").split(), "0") as pync:
@@ -95,6 +97,25 @@ def test_many_that_are_denied_do_not_use_up_the_one_turn() -> None:
     assert (result.status, result.out) == (0, b"good")
     assert len(complaints(result)) == 200
     assert "received on 127.0.0.2" not in result.err
+
+
+def test_one_who_is_denied_costs_nothing() -> None:
+    """Nothing of what it sends is read, and nothing of it is left."""
+    with (
+        start("-lknv", "--deny", "127.0.0.2", "127.0.0.1", "0", stdin=PIPE) as pync,
+        client_from("127.0.0.1") as good,
+    ):
+        connect(good, pync.port)
+        pync.expect("received")
+        before = descriptors(pync.pid)
+        for _ in range(50):
+            with client_from("127.0.0.2") as denied, suppress(ConnectionError):
+                connect(denied, pync.port)
+                denied.sendall(b"bad")
+                drain(denied)
+        assert descriptors(pync.pid) == before
+        good.sendall(b"good")
+        assert pync.receive(4) == b"good"
 
 
 FLOOD = """
@@ -150,11 +171,12 @@ def sender(host: str, port: int) -> socket.socket:
     return sock
 
 
+@pytest.mark.parametrize("place", [["127.0.0.1"], pytest.param([], marks=needs_ipv6)])
 @pytest.mark.parametrize("options", ["-ulnv", "-ulknv"])
-def test_datagrams_of_those_who_are_denied_are_dropped(options: str) -> None:
+def test_datagrams_of_those_who_are_denied_are_dropped(options: str, place: list[str]) -> None:
     """They capture nothing, are told of once, and nobody else's is lost."""
     with (
-        start(options, "--deny", "127.0.0.2", "127.0.0.1", "0", stdin=PIPE) as pync,
+        start(options, "--deny", "127.0.0.2", *place, "0", stdin=PIPE) as pync,
         sender("127.0.0.2", pync.port) as denied,
         sender("127.0.0.1", pync.port) as good,
     ):
@@ -346,6 +368,7 @@ def test_a_user_who_is_denied_costs_nothing(place: str) -> None:
         ("-l --allow= 0", "--allow: '' is not a list such as"),
         ("-l --allowfile= 0", "--allowfile: '' is empty"),
         ("-l --denyfile /nowhere/at/all 0", "cannot read /nowhere/at/all: No such file"),
+        ("-l --allow nowhere.invalid 0", "cannot resolve nowhere.invalid: "),
         ("-ln --allow a.test 0", "'a.test' is a name, and --nodns forbids to look it up"),
         ("--allow 10.0.0.1 localhost 80", "--allow needs --listen"),
         ("--denyfile x localhost 80", "--denyfile needs --listen"),
