@@ -146,8 +146,8 @@ class Sink:
         """Take some of `data`, and return how many bytes.  Raises as read does."""
         raise NotImplementedError
 
-    def failure(self, error: OSError) -> PyncError:
-        """What it means that raw_fd could not be written."""
+    def failure(self, error: OSError) -> Exception:
+        """What it means that raw_fd could not be written: an error, or WouldBlock."""
         raise NotImplementedError
 
     def end(self) -> None:

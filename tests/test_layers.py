@@ -26,8 +26,10 @@ LAYERS = [
        transports.stdio transports.stdio_threads
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
-    "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
-    "endings staged transports.resolver transports.tcp transports.udp transports.unix",
+    """flow transports.inet transports.datagram_listeners transports.program_ends
+       wire.http.proxy wire.starttls""",
+    """endings staged
+       transports.process transports.resolver transports.tcp transports.udp transports.unix""",
     "gateway gateway.parcels relayed rereading session",
     "admission connecting gateway.datagram_relay dial opening",
     "proxies tunnel gateway.reaching gateway.passage",
@@ -47,10 +49,10 @@ ONLY_IN = {
     "h11": {module for module in LAYER if module.startswith("wire.http.")},
     "selectors": {"loop"},
     "select": {"environment", "transports.descriptors", "transports.stdio"},
-    "signal": {"interrupts"},
+    "signal": {"interrupts", "transports.process"},
     "socket": {module for module in LAYER if module.startswith("transports.")},
     "ssl": {module for module in LAYER if module.startswith("wire.tls.")},
-    "subprocess": {"transports.process"},
+    "subprocess": set(),
     "sys": {"cli"},
     "xml.parsers": {"wire.starttls.xmpp"},
 }
