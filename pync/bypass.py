@@ -84,7 +84,8 @@ class Splice(Bypass):
 
     @classmethod
     def accepts(cls, source: Source, sink: Sink) -> bool:
-        return can_splice(source, sink) and (is_pipe(source.raw_fd) or is_pipe(sink.raw_fd))
+        suits = is_pipe(source.raw_fd) or (is_pipe(sink.raw_fd) and source.position is None)
+        return can_splice(source, sink) and suits
 
     def move(self) -> int:
         if self._dry:
@@ -181,7 +182,10 @@ class Conduit(Bypass):
 
 
 class SendFile(Bypass):
-    """From a regular file to a socket.  The file's own offset tells how far it has been sent."""
+    """From a regular file to a socket.
+
+    How far it has been sent tells the source's position, or else the file's own offset.
+    """
 
     @classmethod
     def accepts(cls, source: Source, sink: Sink) -> bool:
@@ -189,7 +193,7 @@ class SendFile(Bypass):
 
     def move(self) -> int:
         try:
-            moved = os.sendfile(self._to, self._from, None, PIECE)
+            moved = os.sendfile(self._to, self._from, self._source.position, PIECE)
         except BlockingIOError:
             self.stuck = True
             raise self._full from None
@@ -198,6 +202,8 @@ class SendFile(Bypass):
         self.stuck = False
         if not moved:
             raise GiveUp
+        if self._source.position is not None:
+            self._source.position += moved
         return moved
 
 

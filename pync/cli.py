@@ -12,6 +12,7 @@ Where to:
   -6, --ipv6                   IPv6 only
   -l, --listen                 listen for a connection
   -k, --keep-open              with -l: serve any number of clients, at once
+  --broker                     with -l: pass what a client sends to all others
   -u, --udp                    UDP instead of TCP
   -U, --unixsock               a unix socket; with -u, datagrams
   -n, --nodns                  look up no name, service or address
@@ -23,8 +24,10 @@ Where to:
   --retry-delay TIME           the pause before that, more or less; usually 1s
   --fd N                       with -l: descriptor N listens already
   --port-file FILE             with -l: write the port to FILE, once it is open
+  --mode MODE                  with -lU: the path's permissions, as in 0600
   --allow LIST                 with -l: only these may connect, as in 10.0.0.1,
-                               10.0.0.0/8, 10.0.0.1-20, localhost
+                               10.0.0.0/8, 10.0.0.1-20, localhost; with -U,
+                               uid:1000, uid:alice, gid:100
   --allowfile FILE             those in FILE, too
   --deny LIST                  with -l: these may not, even if allowed
   --denyfile FILE              those in FILE, too
@@ -42,6 +45,10 @@ How it ends:
   -W N, --recv-limit N         end after N received packets
   --recv-only                  only receive: do not read standard input
   --send-only                  only send: discard what is received
+
+Many clients:
+  --stdin POLICY               with -k: all get what comes in (the default), the
+                               first alone does, or each gets the whole of it
 
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line sent

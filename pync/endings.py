@@ -28,6 +28,7 @@ AT_ONCE = float("-inf")
 DRAIN = 2.0  # seconds that a closing connection may be kept open by what the peer still sends
 GRACE = 1.0  # seconds without progress that a closing session gives what is on its way
 FIRST_LOOK, LAST_LOOK = 0.001, 0.05  # seconds between looks at what is unacknowledged
+LOOK_FOR_PEER = 10.0  # seconds between looks whether a peer that has ended is still there
 
 
 class Terms(NamedTuple):
@@ -41,7 +42,9 @@ class Terms(NamedTuple):
     quit_after: from stdin's end to ours.
     reply_wait: from the last reply to our end, once stdin has ended.
     idle: from the last movement to a quiet end.  idle_failure: to an error.
+    silence: from the peer's last byte to a quiet end, whatever it is sent.
     linger: what a silent stdin gets once the peer has ended.
+    looks_for_peer: whether one that has ended is looked for, since it may have gone.
     passes_failure: the peer is to see a failure as such, also if it has all that there was.
     keeps_unsent: there will be another peer, for what stdin has given and this one has not got.
     """
@@ -55,7 +58,9 @@ class Terms(NamedTuple):
     reply_wait: float | None = None
     idle: float | None = None
     idle_failure: float | None = None
+    silence: float | None = None
     linger: float = 2.0
+    looks_for_peer: bool = False
     passes_failure: bool = False
     keeps_unsent: bool = False
 
@@ -158,6 +163,20 @@ def no_reply(session: Session) -> float:
         return NEVER
     last = max(session.inward.drained_at, quiet_since(session, session.outward))
     return last + session.terms.reply_wait
+
+
+def peer_silent(session: Session) -> float:
+    limit = session.terms.silence
+    return NEVER if limit is None else quiet_since(session, session.outward) + limit
+
+
+def absent(session: Session) -> float:
+    """One that has ended says nothing when it goes: raises what it is found to have left."""
+    if not (session.terms.looks_for_peer and session.outward.over):
+        return NEVER
+    session.remote.sink.knock()
+    now = session.clock()
+    return now + min(max(now - session.outward.over_at, FIRST_LOOK), LOOK_FOR_PEER)
 
 
 def idle(session: Session) -> float:
@@ -290,6 +309,8 @@ ENDINGS = (
     Rule(quit_time, end_now),
     Rule(all_sent, end_after_drain),
     Rule(no_reply, end_now),
+    Rule(peer_silent, end_now),
+    Rule(absent, fail),
     Rule(idle, end_idle),
     Rule(idle_too_long, fail_idle),
 )

@@ -69,7 +69,9 @@ def tls(options: Options, environment: Environment, loop: Loop) -> Maker:
     name = None if options.listen else server_name(options)
     context = (server_context if options.listen else client_context)(options, environment)
     pin = options.ssl_fingerprint
-    return lambda peer: stage("TLS handshake", loop, Tls(context, peer.target, name, pin))
+    relays = options.listen and options.proxy_type is not None
+    make = partial(Tls, context, name=name, pin=pin, own_input=not relays)
+    return lambda peer: stage("TLS handshake", loop, make(peer.target))
 
 
 def server_name(options: Options) -> str | None:

@@ -26,6 +26,7 @@ class Options(NamedTuple):
     ipv6: bool = False
     listen: bool = False
     keep_open: bool = False
+    broker: bool = False
     udp: bool = False
     unixsock: bool = False
     nodns: bool = False
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     retry: int | None = None
     retry_delay: float = 1.0
     reconnect: bool = False
+    mode: int | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ class Options(NamedTuple):
     recv_limit: int | None = None
     recv_only: bool = False
     send_only: bool = False
+    stdin: str = "all"
 
     interval: float | None = None
     crlf: bool = False
@@ -118,6 +121,11 @@ class Options(NamedTuple):
         return None if self.waits_for_ever else self.quit
 
     @property
+    def restricts(self) -> bool:
+        """Whether there are rules of who may connect."""
+        return any(getattr(self, field) for field in ACCESS)
+
+    @property
     def waits_for_ever(self) -> bool:
         return self.quit == -1
 
@@ -131,16 +139,21 @@ class Options(NamedTuple):
 IMPLIES = (
     *((field, "ssl") for field in Options._fields if field.startswith("ssl_")),
     ("starttls", "ssl"),
+    ("broker", "keep_open"),
 )
 
 # Whom to take for the server: of a relay, that concerns the target, and not its clients.
 OF_A_SERVER = ("ssl_verify", "ssl_insecure", "ssl_trustfile", "ssl_fingerprint", "ssl_servername")
 
-ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
+    ("broker", "listen"),
     ("keep_open", "listen"),
+    ("mode", "listen"),
+    ("mode", "unixsock"),
+    ("stdin", "keep_open"),
     *((field, "listen") for field in ACCESS),
     ("retry_delay", "retry", "reconnect"),
     ("fd", "listen"),
@@ -161,7 +174,13 @@ NEEDS: tuple[tuple[str, ...], ...] = (
 SERVES = "listen", "proxy_type"
 NOT_PASSED_ON = (
     *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
+)
+
+# What clients say to each other goes through neither standard input nor output.
+NOT_OF_A_BROKER = (
+    *("relay", "proxy_type", "fd_pass", "crlf", "interval", "safe_tty", "quit", "no_shutdown"),
+    *("recv_limit", "recv_only", "send_only", "stdin"),
 )
 
 # Of a row not all can be had.
@@ -172,6 +191,9 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("half_close", "no_shutdown"),
     ("recv_only", "send_only"),
     ("no_stdin", "send_only"),
+    ("no_stdin", "stdin"),
+    ("recv_only", "stdin"),
+    *(("broker", field) for field in NOT_OF_A_BROKER),
     ("zero", "listen"),
     ("listen", "retry"),
     ("listen", "reconnect"),
@@ -191,7 +213,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "port_file"),
     ("fd", "source"),
     ("fd", "source_port"),
-    *(("unixsock", field) for field in ACCESS),
+    ("fd", "mode"),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
@@ -298,9 +320,7 @@ def place(options: Options, addresses: list[str]) -> Options:
             raise UsageError(f"--fd has its place already, and takes no {told(addresses)}")
         return options
     if options.unixsock:
-        if options.listen and options.source:
-            raise UsageError("--source: a unix listener is where its path is")
-        return options._replace(path=only_path(addresses))
+        return place_unix(options, addresses)
     if options.listen:
         return place_listener(options, addresses)
     if len(addresses) != 2:
@@ -309,10 +329,14 @@ def place(options: Options, addresses: list[str]) -> Options:
     return options._replace(host=host, port=checked(check_port, "port", port))
 
 
-def only_path(addresses: list[str]) -> str:
+def place_unix(options: Options, addresses: list[str]) -> Options:
+    if options.listen and options.source:
+        raise UsageError("--source: a unix listener is where its path is")
     if len(addresses) != 1:
         raise UsageError(f"--unixsock needs one path, not {told(addresses)}")
-    return addresses[0]
+    if options.mode is not None and addresses[0].startswith("@"):
+        raise UsageError("--mode: @NAME is in no file system, and has no permissions; a path has")
+    return options._replace(path=addresses[0])
 
 
 def place_listener(options: Options, addresses: list[str]) -> Options:

@@ -13,18 +13,19 @@ from pync import dial
 from pync.connecting import Connecting
 from pync.environment import Environment
 from pync.errors import (
-    ConnectError,
     Interrupted,
     NetworkError,
     OutputClosed,
     PyncError,
-    WantsNewConnection,
 )
+from pync.interrupts import Instead
 from pync.loop import Loop, Task
 from pync.options import Options
+from pync.reaching import Performance, connect
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
+    from pync.doorkeeper import Doorkeeper
     from pync.gateway.server import ProxyServer
     from pync.hub import Attendance, Hub, Lone
     from pync.opening import Layers, Opening
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    options: Options, environment: Environment, interrupts: Callable[[], Task] | None = None
+    options: Options, environment: Environment, interrupts: Callable[[Instead], Task] | None = None
 ) -> None:
     """Do what `options` say.
 
-    interrupts makes the task that minds signals, once there is something that a
-    signal should not simply cut off; the look-up of a name is nothing of the kind.
+    interrupts makes the task that minds signals, of which some ask for something else
+    than our end, once there is something that a signal should not simply cut off; the
+    look-up of a name is nothing of the kind.
     """
     if unwanted := environment.variables.get("PYNC_FORBID"):
         from pync.movers import forbid
@@ -71,7 +73,7 @@ class Program:
         options: Options,
         environment: Environment,
         loop: Loop,
-        interrupts: Callable[[], Task] | None,
+        interrupts: Callable[[Instead], Task] | None,
     ) -> None:
         self._options = options
         self._environment = environment
@@ -85,7 +87,7 @@ class Program:
         try:
             first = self._read_hops()
             self._read_layers()
-            connecting = Connecting(first, self._loop, self._say)
+            connecting = Connecting(first, self._loop, self._say_failure)
             self._mind_interrupts()
             output = self._output() if talks else None
             remote = self._open(connecting)
@@ -120,26 +122,14 @@ class Program:
         return endpoint
 
     def _reach(self, connecting: Connecting) -> Endpoint:
+        open_endpoint = None if self._layers is None else self._opening
+        hop = self._hops[0] if self._hops else None
+        reaching = Performance(connect(connecting, open_endpoint, hop))
         try:
-            self._loop.run(connecting)
-        except ConnectError as error:
-            raise self._hops[0].out_of_reach(error) if self._hops else error from None
+            self._loop.run(reaching)
         finally:
-            connecting.close()
-        assert connecting.endpoint
-        if self._layers is None:
-            return connecting.endpoint
-        opening = self._opening(connecting.endpoint, connecting.deadline)
-        try:
-            self._loop.run(opening)
-        except WantsNewConnection:
-            connecting.again(opening.deadline)
-        except PyncError:
-            opening.close()
-            raise
-        else:
-            return opening.endpoint
-        return self._reach(connecting)
+            reaching.close()
+        return reaching.result
 
     def _read_hops(self) -> Options:
         """Prepare the proxies on the way, if there are any; how to connect to the first."""
@@ -166,18 +156,20 @@ class Program:
         latest = self._loop.clock() + (self._options.connect_limit or PATIENCE)
         return Opening(self._loop, endpoint, self._layers, min(deadline, latest))
 
-    def _mind_interrupts(self) -> None:
+    def _mind_interrupts(self, instead: Instead | None = None) -> None:
         if self._interrupts:
-            self._loop.spawn(self._interrupts())
+            self._loop.spawn(self._interrupts(instead or {}))
 
     def listen(self) -> None:
         serve = self._serving()
         self._read_layers()
+        door = dial.doorkeeper(self._options, self._environment.complain)
+        instead = self._rereading(door)
         if self._options.unixsock:
-            self._mind_interrupts()  # before there is a path to remove
-        listener = self._listener()
+            self._mind_interrupts(instead)  # before there is a path to remove
+        listener = self._listener(door)
         if not self._options.unixsock:
-            self._mind_interrupts()  # after the look-up
+            self._mind_interrupts(instead)  # after the look-up
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")
@@ -201,10 +193,24 @@ class Program:
 
             server = ProxyServer(self._loop, self._options, self._environment)
             return functools.partial(self._serve_as_proxy, server)
+        if self._options.broker:
+            from pync.broker import Broker
+
+            broker = Broker(self._loop, self._session_between)
+            return functools.partial(self._attend_all, attend=broker.attend)
         return self._serve if self._options.keep_open else self._serve_one
 
-    def _listener(self) -> Listener:
-        listener = dial.listen(self._options, self._environment.complain)
+    def _rereading(self, door: Doorkeeper | None) -> Instead:
+        """What SIGHUP asks for where there are files of rules."""
+        if not (door and (self._options.allowfile or self._options.denyfile)):
+            return {}
+        from pync.rereading import Rereading
+
+        rereading = Rereading(self._loop, door, self._say, self._environment.complain)
+        return {"SIGHUP": rereading.ask_for}
+
+    def _listener(self, door: Doorkeeper | None) -> Listener:
+        listener = dial.listen(self._options, door)
         if self._layers is None:
             return listener
         from pync.opening import OpeningListener
@@ -232,10 +238,12 @@ class Program:
 
     def _serve(self, listener: Listener) -> None:
         """All that come, with standard input and output between them."""
-        from pync.sharing import Sharing
+        from pync.policies import attending
 
-        local = Ends(dial.local_source(self._options, self._environment), self._output())
-        self._attend_all(listener, Sharing(self._loop, local, self._session).attend)
+        attend = attending(
+            self._loop, self._options, self._environment, self._output(), self._session
+        )
+        self._attend_all(listener, attend)
 
     def _attend_all(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
         from pync.hub import Hub
@@ -282,11 +290,8 @@ class Program:
 
         try:
             server.warn()
-            if self._options.keep_open:
-                raise_limit()
-                self._loop.run(server.admission(listener))
-            else:
-                self._loop.run(server.visit(self._accept_one(listener)))
+            raise_limit()
+            self._loop.run(server.serving(listener))
         finally:
             server.close()
 
@@ -315,6 +320,13 @@ class Program:
             dial.terms(options, environment, remote.has_end, bool(self._hops)),
             dial.received(options, environment),
         )
+
+    def _session_between(self, others: Ends, remote: Endpoint) -> Session:
+        """One of a client with the others."""
+        from pync.session import Session
+
+        terms = dial.terms_among_clients(self._options, remote.has_end)
+        return Session(self._loop, others, remote, terms)
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse an empty datagram."""
@@ -351,6 +363,9 @@ class Program:
     def _say(self, line: str, least: int = 1) -> None:
         if self._options.verbose >= least:
             self._environment.say(line)
+
+    def _say_failure(self, failure: str) -> None:
+        self._say(f"pync: {failure}")
 
 
 def hand_over(stdout: int, remote: Endpoint) -> None:

@@ -140,7 +140,7 @@ class Relay:
         if not self._asks_here:
             return self._onwards()
         host = self._options.host or ""
-        lookup = self._resolver.search(self._onwards, host, owner(client.peer))
+        lookup = self._resolver.search(self._onwards, f"cannot resolve {host}", owner(client.peer))
         return (yield from look_up(host, lookup, self._loop.clock, deadline))
 
     def _look_up(

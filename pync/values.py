@@ -36,6 +36,7 @@ PROXY_KINDS = {name: name for name in ("http", "https", "socks4", "socks4a", "so
 PROXY_TYPES = {"4": "socks4", "4a": "socks4a", "5": "socks5", "connect": "http", **PROXY_KINDS}
 PROXY_SCHEMES = {**PROXY_KINDS, "socks5h": "socks5", "socks": "socks5"}
 PROXY_DNS = {name: name for name in ("remote", "local", "both", "none")}
+POLICIES = {name: name for name in ("all", "first", "each")}
 PROXY_URL = re.compile(r"((?P<scheme>[^:/@]*)://)?((?P<login>.*)@)?(?P<place>[^/@]*)/?", re.DOTALL)
 
 
@@ -130,6 +131,12 @@ def read_keepalive(text: str) -> float:
     if seconds > MAX_KEEPALIVE:
         raise ValueError(f"not a time that the kernel takes, {MAX_KEEPALIVE} seconds at most")
     return seconds
+
+
+def read_mode(text: str) -> int:
+    if not re.fullmatch("[0-7]{1,4}", text, re.ASCII) or int(text, 8) > 0o777:
+        raise ValueError("not permissions in octal, such as 0600 or 660")
+    return int(text, 8)
 
 
 def read_text(text: str) -> str:
@@ -257,9 +264,14 @@ def read_proxy_dns(text: str) -> str:
     return read_choice(text, PROXY_DNS)
 
 
+def read_policy(text: str) -> str:
+    return read_choice(text, POLICIES)
+
+
 READERS: Mapping[str, Callable[[str], Any]] = {
     "source_port": read_port,
     "source": read_text,
+    "mode": read_mode,
     "allow": read_list,
     "allowfile": read_text,
     "deny": read_list,
@@ -273,6 +285,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "wait": read_pause,
     "idle_timeout": read_pause,
     "linger": read_time,
+    "stdin": read_policy,
     "interval": read_time,
     "recv_limit": read_count,
     "recv_buffer": read_size,

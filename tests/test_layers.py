@@ -18,21 +18,23 @@ LAYERS = [
        wire.dialogue wire.http wire.http.auth wire.http.targets
        wire.proxy_protocol
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
-    """options proxy_variables interrupts loop bypass stage taps
+    """options proxy_variables doorkeeper interrupts loop bypass stage taps
        transports transports.memory transports.sockets
        wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
-    """movers transports.datagrams transports.handed transports.settings
+    """movers transports.datagrams transports.handed transports.kept transports.settings
        transports.stdio transports.stdio_threads
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
-    "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
-    "endings staged transports.resolver transports.tcp transports.udp transports.unix",
-    "gateway gateway.parcels relayed session",
-    "admission connecting gateway.datagram_relay dial opening",
+    """flow transports.inet transports.datagram_listeners transports.program_ends
+       wire.http.proxy wire.starttls""",
+    """endings staged
+       transports.process transports.resolver transports.tcp transports.udp transports.unix""",
+    "gateway gateway.parcels relayed rereading session",
+    "admission connecting gateway.datagram_relay dial opening reaching",
     "proxies tunnel gateway.reaching gateway.passage",
-    "hub layers reaching sharing gateway.reception",
-    "relay gateway.routes gateway.visit",
+    "hub layers sharing gateway.reception",
+    "broker policies relay gateway.routes gateway.visit",
     "gateway.server",
     "program",
     "cli",
@@ -47,10 +49,10 @@ ONLY_IN = {
     "h11": {module for module in LAYER if module.startswith("wire.http.")},
     "selectors": {"loop"},
     "select": {"environment", "transports.descriptors", "transports.stdio"},
-    "signal": {"interrupts"},
+    "signal": {"interrupts", "transports.process"},
     "socket": {module for module in LAYER if module.startswith("transports.")},
     "ssl": {module for module in LAYER if module.startswith("wire.tls.")},
-    "subprocess": {"transports.process"},
+    "subprocess": set(),
     "sys": {"cli"},
     "xml.parsers": {"wire.starttls.xmpp"},
 }

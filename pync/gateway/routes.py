@@ -40,23 +40,24 @@ class Routes:
     def find(self, wish: Wish, client: Endpoint) -> Way:
         """To what `client` wants; a task that is not spawned yet."""
         if wish.datagrams:
-            self._say(f"{client.peer} wants datagrams relayed")
+            self._tell(client, "wants datagrams relayed")
             return Associating(self._loop, partial(self._relay, wish, client))
-        self._say(f"{client.peer} wants {wish.host} port {wish.port}")
+        self._tell(client, f"wants {wish.host} port {wish.port}")
         lookup = self._look_up(client, "tcp", wish.host, wish.port)
         deadline = self._loop.clock() + self._limit
-        return Reaching(self._loop, wish.host, lookup, partial(self._connect, wish), deadline)
+        connect = partial(self._connect, wish, client)
+        return Reaching(self._loop, wish.host, lookup, connect, deadline)
 
     def _look_up(self, client: Endpoint, protocol: str, host: str, port: int) -> Lookup:
         if not self._rules.may_ask_for(host, port):
             return NoWay(forbidden(host, port))
         return self._resolver.look_up(host, port, protocol, self._options, owner(client.peer))
 
-    def _connect(self, wish: Wish, found: list[InetAddress]) -> Connecting:
+    def _connect(self, wish: Wish, client: Endpoint, found: list[InetAddress]) -> Connecting:
         addresses = [address for address in found if self._may_reach(address)]
         if not addresses:
             raise forbidden(wish.host, wish.port)
-        return Connecting(self._options, self._loop, self._say, addresses)
+        return Connecting(self._options, self._loop, partial(self._tell, client), addresses)
 
     def _may_reach(self, address: InetAddress) -> bool:
         return self._rules.may_reach(address.name or address.host, address.port, address.host)
@@ -69,6 +70,9 @@ class Routes:
         place = announced(peer, wish.host, wish.port)
         policy = Policy(partial(self._look_up, client, "udp"), self._may_reach)
         return DatagramRelay(self._loop, client, options, place, policy, ended)
+
+    def _tell(self, client: Endpoint, line: str) -> None:
+        self._say(f"client {client.peer}: {line}")
 
     def close(self) -> None:
         self._resolver.close()

@@ -35,6 +35,10 @@ class InetAddress(NamedTuple):
     name: str = ""
 
     @property
+    def credentials(self) -> None:
+        """The network does not tell them."""
+
+    @property
     def host(self) -> str:
         """The number, without the prefix of an IPv4 address that a dual-stack socket gives."""
         return str(self.sockaddr[0]).removeprefix("::ffff:")

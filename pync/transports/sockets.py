@@ -130,6 +130,9 @@ class SocketSink(Sink):
     def failure(self, error: OSError) -> PyncError:
         return lost(self._peer, error)
 
+    def knock(self) -> None:
+        self.write(b"")  # sends nothing, and fails where a byte would
+
     def end(self) -> None:
         if self._ended:
             return

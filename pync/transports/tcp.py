@@ -21,6 +21,8 @@ from pync.transports.sockets import (
     reason,
 )
 
+AMONG_CLIENTS = 30.0  # seconds of silence after which one that may only listen is probed
+
 
 def addresses(options: Options) -> list[InetAddress]:
     return inet.remote_addresses(options, "tcp")
@@ -59,8 +61,12 @@ def start_listening(sock: socket.socket, places: tuple[str, ...]) -> None:
 def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
     """A connected socket as an endpoint: what is written leaves at once."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if options.tcp_keepalive:
-        settings.set_keepalive(sock, options.tcp_keepalive)
+    keepalive = options.tcp_keepalive
+    if options.broker:
+        settings.keep_little_unsent(sock)
+        keepalive = keepalive or AMONG_CLIENTS
+    if keepalive:
+        settings.set_keepalive(sock, keepalive)
     return TcpEndpoint(sock, peer, TcpSink)
 
 
