@@ -70,7 +70,8 @@ class Closing:
 
     error: raised at the end.  abrupt: by a reset, not by our end.  drain_until:
     until then the peer may still send, and is not listened to.  patience:
-    seconds without progress until what is undelivered is given up.
+    seconds without progress until what is undelivered is given up.  keeps_unsent: nor is
+    what has been taken and not sent yet.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Closing:
         abrupt: bool = False,
         drain_until: float = AT_ONCE,
         patience: float | None = None,
+        keeps_unsent: bool = False,
     ) -> None:
+        self.keeps_unsent = keeps_unsent
         self.error = error
         self.abrupt = abrupt
         self.drain_until = drain_until
@@ -213,7 +216,8 @@ def all_settled(session: Session) -> float:
     """Everything has gone out, is acknowledged, and the peer has had time to take it."""
     closing, now = session.closing, session.clock()
     assert closing
-    if not (session.inward.over or (closing.abrupt and session.inward.drained_at < NEVER)):
+    settled = session.inward.over or closing.keeps_unsent
+    if not (settled or (closing.abrupt and session.inward.drained_at < NEVER)):
         return NEVER
     if not (closing.drain or session.outward.over):
         return NEVER
@@ -265,6 +269,10 @@ def end_by_reset(session: Session) -> bool:
     return session.close(Closing(abrupt=True, patience=session.terms.idle))
 
 
+def leave_for_another(session: Session) -> bool:
+    return session.close(Closing(abrupt=True, keeps_unsent=True, patience=GRACE))
+
+
 def end_now(session: Session) -> bool:
     """No more is waited for, but what is on its way still arrives as long as it moves."""
     return session.close(Closing(patience=GRACE))
@@ -303,7 +311,7 @@ ENDINGS = (
     Rule(input_failed, fail_once_delivered),
     Rule(sending_failed, fail),
     Rule(both_ended, end_in_order),
-    Rule(peer_left, end_by_reset),
+    Rule(peer_left, leave_for_another),
     Rule(peer_ended_for_good, end_after_drain),
     Rule(input_silent, end_by_reset),
     Rule(quit_time, end_now),

@@ -107,6 +107,15 @@ class Options(NamedTuple):
         return self.proxy_auth or (Login(user, None) if user else None)
 
     @property
+    def talks(self) -> bool:
+        """Whether there is a conversation, with standard input and output."""
+        return not (self.zero or self.fd_pass)
+
+    @property
+    def dials_again(self) -> bool:
+        return self.reconnect or self.retry is not None
+
+    @property
     def reads_stdin(self) -> bool:
         return not (self.no_stdin or self.recv_only or self.fd == 0)
 

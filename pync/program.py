@@ -83,42 +83,55 @@ class Program:
         self._layers: Layers | None = None
 
     def connect(self) -> None:
-        talks = not (self._options.zero or self._options.fd_pass)
         try:
             first = self._read_hops()
             self._read_layers()
-            connecting = Connecting(first, self._loop, self._say_failure)
-            self._mind_interrupts()
-            output = self._output() if talks else None
-            remote = self._open(connecting)
+            if self._options.dials_again:
+                self._connect_again(first)
+            else:
+                self._connect_once(first)
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
+
+    def _connect_once(self, first: Options) -> None:
+        connecting = Connecting(first, self._loop, self._say_failure)
+        self._mind_interrupts()  # after the look-up
+        output = self._output() if self._options.talks else None
+        self._use(self._open(connecting), output)
+
+    def _connect_again(self, first: Options) -> None:
+        """As often as it takes, and may take."""
+        from pync.redial import Dialler
+
+        self._mind_interrupts()
+        output = self._output() if self._options.talks else None
+
+        def dial_once() -> Endpoint:
+            return self._open(Connecting(first, self._loop, self._say_failure))
+
+        complain = self._say_failure if self._options.zero else self._environment.complain
+        dialler = Dialler(self._loop, dial_once, self._options, complain, self._say)
+        if output and self._options.reconnect:
+            dialler.keep_talking(self._local(output), self._session, self._hold)
+        else:
+            self._use(dialler.reach(), output)
+
+    def _use(self, remote: Endpoint, output: Sink | None) -> None:
         if output:
-            self._converse(remote, Ends(self._input(), output))
+            self._hold(self._session(self._local(output), remote))
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
         else:
             remote.close()
-
-    def connect_again_and_again(self) -> None:
-        """The same, with as many attempts as options allow."""
-        from pync.redial import Dialler
-
-        first = self._read_hops()
-        self._read_layers()
-        self._mind_interrupts()
-
-        def reach() -> Endpoint:
-            return self._open(Connecting(first, self._loop, self._say))
-
-        dialler = Dialler(self._loop, reach, self._options, self._say)
 
     def _open(self, connecting: Connecting) -> Endpoint:
         """The connection, ready for the user's first byte."""
         endpoint = self._reach(connecting)
         if self._options.zero and not endpoint.has_end:
             self._probe(endpoint)
+        self._say(f"Connection to {endpoint.peer.reached(self._options.nodns)} succeeded!")
+        self._tell_notes(endpoint)
         return endpoint
 
     def _reach(self, connecting: Connecting) -> Endpoint:
@@ -224,7 +237,7 @@ class Program:
         if self._options.fd_pass:
             hand_over(self._environment.stdout, endpoint)
         else:
-            self._converse(endpoint, output)
+            self._hold(self._session(self._local(output), endpoint))
 
     def _accept_one(self, listener: Listener) -> Endpoint:
         """The first peer; others are not listened to any more."""
@@ -295,17 +308,19 @@ class Program:
         finally:
             server.close()
 
-    def _converse(self, remote: Endpoint, output: Sink) -> None:
-        """One session, with standard input and output."""
-        source = dial.local_source(self._options, self._environment)
-        session = self._session(Ends(source, output), remote)
+    def _local(self, output: Sink) -> Ends:
+        """Standard input and output."""
+        return Ends(dial.local_source(self._options, self._environment), output)
+
+    def _hold(self, session: Session) -> None:
+        """Lead it to its end."""
         try:
             self._loop.run(session)
         except (OutputClosed, Interrupted) as error:
             session.break_off(error)  # so that the peer does not take this for the end
             raise
         finally:
-            remote.close()
+            session.remote.close()
             moved = f"{session.inward.moved} bytes sent, {session.outward.moved} received"
             self._say(moved, least=2)
 

@@ -16,7 +16,10 @@ from random import uniform
 
 from pync.errors import NetworkError
 from pync.loop import Loop
-from pync.stream import Endpoint, Sink, WouldBlock
+from pync.options import Options
+from pync.session import Session
+from pync.stream import NEVER, Endpoint, Ends, Sink, WouldBlock
+from pync.taps import Unread
 
 JITTER = 0.25  # of a pause, more or less: who lost the same peer is not to come back together
 
@@ -24,7 +27,7 @@ JITTER = 0.25  # of a pause, more or less: who lost the same peer is not to come
 def pauses(most: int | None, delay: float) -> Iterator[float]:
     """The seconds before each further attempt, `most` of them; None: no end of them."""
     for _ in count() if most is None else range(most):
-        yield delay * uniform(1 - JITTER, 1 + JITTER)
+        yield delay * uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
 
 
 class Pause:
@@ -41,50 +44,93 @@ class Pause:
 
 
 class Dialler:
-    """Tries until there is a connection, or no attempt is left.
+    """Dials until there is a connection, or no attempt is left.
 
-    dial: one attempt.  most, delay: as in pauses.  say: told of what failed.
+    dial: one attempt.  complain: told why one failed, where that is news; say: of the rest.
     """
 
     def __init__(
         self,
         loop: Loop,
         dial: Callable[[], Endpoint],
-        most: int | None,
-        delay: float,
+        options: Options,
+        complain: Callable[[str], None],
         say: Callable[[str], None],
     ) -> None:
         self._loop = loop
         self._dial = dial
-        self._most = most
-        self._delay = delay
+        self._most = options.retry  # None: as often as it takes
+        self._delay = options.retry_delay
+        self._complain = complain
         self._say = say
+        self._last = ""  # what was told last
 
     def reach(self) -> Endpoint:
-        """The connection.  Raises the NetworkError of the last attempt."""
+        """Raises the NetworkError of the last attempt."""
         for pause in pauses(self._most, self._delay):
             try:
                 return self._dial()
             except NetworkError as error:
-                self._say(f"{error}; trying again in {pause:.1f} s")
-            self.wait(pause)
+                self._tell(str(error))
+            self._pause(pause)
         return self._dial()
 
-    def come_back(self) -> Endpoint:
-        """Another connection after one that was lost, which is not dialled at once."""
-        self.wait(next(pauses(1, self._delay)))
-        return self.reach()
+    def keep_talking(
+        self,
+        local: Ends,
+        open_session: Callable[[Ends, Endpoint], Session],
+        hold: Callable[[Session], None],
+    ) -> None:
+        """Join `local` with one peer after the other, until its source has ended.
 
-    def wait(self, seconds: float) -> None:
+        hold: leads a session to its end.
+        """
+        source, sink = local.source, Lasting(local.sink)
+        while True:
+            session = open_session(Ends(source, sink), self.reach())
+            self._last = ""
+            try:
+                hold(session)
+            except NetworkError as error:
+                if is_told_all(session):
+                    raise
+                self._complain(str(error))
+            else:
+                if is_told_all(session) or not session.outward.over:
+                    break
+                self._say(f"{session.remote.peer} has closed the connection")
+            if session.inward.left:
+                source = Unread(source, session.inward.left)
+            self._pause(next(pauses(1, self._delay)))
+        local.sink.end()
+
+    def _tell(self, failure: str) -> None:
+        if failure == self._last:
+            self._say(f"pync: {failure}")
+        else:
+            self._complain(failure)
+        self._last = failure
+
+    def _pause(self, seconds: float) -> None:
         self._loop.run(Pause(self._loop, seconds))
 
 
+def is_told_all(session: Session) -> bool:
+    """Whether there is nothing more to say to a next peer."""
+    return session.inward.drained_at < NEVER
+
+
 class Lasting(Sink):
-    """`sink`, whose end is not that of who writes through here."""
+    """`sink`, which outlasts those who write through here."""
 
     def __init__(self, sink: Sink) -> None:
+        self._sink = sink
         self.raw_fd = sink.raw_fd
         self.framed = sink.framed
         self.limit = sink.limit
-        self.write = sink.write  # type: ignore[method-assign]
-        self.failure = sink.failure  # type: ignore[method-assign]
+
+    def write(self, data: bytes | memoryview) -> int:
+        return self._sink.write(data)
+
+    def failure(self, error: OSError) -> Exception:
+        return self._sink.failure(error)

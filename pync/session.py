@@ -126,7 +126,10 @@ class Session:
         """Begin to end as `closing` says; True, since that goes on."""
         self.closing = closing
         closing.since = self.clock()
-        self._stop(self.inward)
+        if closing.keeps_unsent:
+            self._cancel(self.inward)
+        else:
+            self._stop(self.inward)
         if closing.drain_until > self.clock():
             self._cancel(self.outward)
             closing.drain = self._flow(self.remote.source, Discard())

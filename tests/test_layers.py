@@ -31,7 +31,7 @@ LAYERS = [
     """endings staged
        transports.process transports.resolver transports.tcp transports.udp transports.unix""",
     "gateway gateway.parcels relayed rereading session",
-    "admission connecting gateway.datagram_relay dial opening reaching",
+    "admission connecting gateway.datagram_relay dial opening reaching redial",
     "proxies tunnel gateway.reaching gateway.passage",
     "hub layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
