@@ -61,12 +61,4 @@ def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if options.tcp_keepalive:
         settings.set_keepalive(sock, options.tcp_keepalive)
-    return TcpEndpoint(sock, peer, TcpSink)
-
-
-class TcpEndpoint(SocketEndpoint):
-    """One that has an address on our side."""
-
-    @property
-    def local(self) -> InetAddress:
-        return InetAddress(self._sock.family, self._sock.getsockname(), "tcp")
+    return SocketEndpoint(sock, peer, TcpSink)
