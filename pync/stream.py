@@ -215,6 +215,9 @@ class Peer(Protocol):
     def came_from(self, numeric: bool) -> str:
         """`localhost 53682`; numeric: without a look-up."""
 
+    def near_side(self, sockaddr: Any) -> LocalPlace | None:
+        """Our side of a connection with it, whose socket is bound to `sockaddr`."""
+
 
 class LocalPlace(Protocol):
     """A host's number and a port."""
@@ -248,7 +251,7 @@ class Endpoint:
 
     @property
     def local(self) -> LocalPlace | None:
-        """Our side of it, where that has an address."""
+        """Our side of it, where that has a host and a port."""
         return None
 
     def close(self) -> None:

@@ -145,6 +145,23 @@ def read_text(text: str) -> str:
     return text
 
 
+def read_command(text: str) -> tuple[str, ...]:
+    """A program and its arguments, quoted as for a shell."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        raise ValueError("not a command: a quotation in it does not end") from None
+    if not words or not words[0]:
+        raise ValueError("not a command: there is no program in it")
+    return words
+
+
+def read_shell_line(text: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", read_text(text))
+
+
 def read_list(text: str) -> tuple[str, ...]:
     entries = tuple(entry.strip() for entry in text.split(","))
     if not all(entries):

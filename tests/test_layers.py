@@ -28,11 +28,11 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     """flow transports.inet transports.datagram_listeners transports.program_ends
        wire.http.proxy wire.starttls""",
-    """endings staged
+    """endings program_variables staged
        transports.process transports.resolver transports.tcp transports.udp transports.unix""",
     "gateway gateway.parcels relayed rereading session",
     "admission connecting gateway.datagram_relay dial opening reaching redial",
-    "proxies tunnel gateway.reaching gateway.passage",
+    "job proxies tunnel gateway.reaching gateway.passage",
     "hub layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
     "gateway.server",

@@ -32,6 +32,7 @@ from pync.transports.process import Command, Process
 from pync.transports.program_ends import terminal_size
 from pync.transports.sockets import SocketSink, SocketSource
 from pync.transports.unix import UnixAddress
+from pync.values import read_command, read_shell_line
 
 PEER = UnixAddress("peer")
 MUCH = os.urandom(3 << 20)  # more than a pipe holds, and than is moved at a time
@@ -108,6 +109,40 @@ def wait_until_ended(pid: int) -> None:
     while running(pid):
         assert time.monotonic() < deadline
         os.sched_yield()
+
+
+# How a command is written.
+
+
+@pytest.mark.parametrize(
+    ("text", "argv"),
+    [
+        ("cat", ("cat",)),
+        (
+            "  printf  %s 'two words' \"and 'these'\" a\\ b ''",
+            ("printf", "%s", "two words", "and 'these'", "a b", ""),
+        ),
+        ("echo $HOME *; true # no comment", ("echo", "$HOME", "*;", "true", "#", "no", "comment")),
+        ("", None),
+        ("  ", None),
+        ("''", None),
+        ("echo 'no end", None),
+        ('echo "no end', None),
+        ("echo \\", None),
+    ],
+)
+def test_a_command_is_split_as_a_shell_does_it(text: str, argv: tuple[str, ...] | None) -> None:
+    if argv is None:
+        with pytest.raises(ValueError, match=r"^not a command: "):
+            read_command(text)
+    else:
+        assert read_command(text) == argv
+
+
+def test_a_line_for_the_shell_stays_whole() -> None:
+    assert read_shell_line("a | b 'c'") == ("/bin/sh", "-c", "a | b 'c'")
+    with pytest.raises(ValueError, match=r"^empty$"):
+        read_shell_line("")
 
 
 # What it reads and writes, and how it exits.

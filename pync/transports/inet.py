@@ -68,6 +68,9 @@ class InetAddress(NamedTuple):
             name = self.host
         return f"{name} {self.port}"
 
+    def near_side(self, sockaddr: Address) -> InetAddress:
+        return InetAddress(self.family, sockaddr, self.protocol)
+
 
 class Lookup(Protocol):
     """A host's addresses that are being looked up."""

@@ -34,6 +34,7 @@ from pync.transports.sockets import NO_DESCRIPTOR, reason
 
 HANGUP_GRACE = 2.0  # seconds that a program gets to end once it has been hung up
 KILL_GRACE = 1.0  # seconds that the kernel gets to end it then
+EVERY_SIGNAL = signal.valid_signals()
 LOOK = 0.02  # seconds between looks at what no descriptor tells of
 
 
@@ -99,7 +100,7 @@ class Command:
                 file_actions=given.actions,
                 setsid=True,
                 setsigmask=(),
-                setsigdef=signal.valid_signals(),
+                setsigdef=EVERY_SIGNAL,
             )
 
 
@@ -126,8 +127,7 @@ class Process:
     def advance(self) -> bool:
         if self.status is None:
             self._reap()
-        hung_up = self._deadline < NEVER
-        if not (self._seen_off() if hung_up else self.status is not None):
+        if not (self._seen_off() if self.hung_up else self.status is not None):
             if self.status is None and self._exit is not None:
                 raise WouldBlock(self._exit, READ, until=self._deadline)
             raise WouldBlock(after=LOOK)
@@ -150,16 +150,26 @@ class Process:
             os.close(self._exit)
             self._exit = None
 
+    @property
+    def hung_up(self) -> bool:
+        return self._deadline < NEVER
+
     def hang_up(self) -> None:
-        """Close its ends and let it and its group end, which are killed if they do not.
+        """Let it and its group end, which are killed if they do not.  May be repeated.
 
         One that has exited by itself is past that, and what it has left running goes on.
         """
-        self.close()
-        if self.status is None and self._deadline == NEVER:
+        if self.status is None and not self.hung_up:
             self._signal(signal.SIGHUP)
             self._signal(signal.SIGCONT)  # a stopped one would not notice
             self._deadline = self._loop.clock() + HANGUP_GRACE
+            self._loop.wake(self)
+
+    def kill(self) -> None:
+        """Wait no longer for what has been hung up."""
+        if self.hung_up and not self.gone:
+            self._deadline = self._loop.clock()
+            self._seen_off()
             self._loop.wake(self)
 
     def _seen_off(self) -> bool:

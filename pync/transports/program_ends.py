@@ -79,7 +79,7 @@ class Keyboard(DescriptorSink):
     makes of it: a line editor takes the key itself, and finds a NUL in its place if it
     was pressed before the editor began.  So it is pressed again, each time that all before
     it has been read: in canonical mode, where nothing else comes of it, as often as
-    somebody reads; else once for each program in the foreground.
+    somebody reads; else ever more seldom, as long as the same program is in the foreground.
     """
 
     def __init__(self, fd: int, path: str) -> None:
@@ -87,7 +87,8 @@ class Keyboard(DescriptorSink):
         self.raw_fd = None
         self._path = path
         self._unused = Readiness(fd, 0)  # nobody has the terminal open any more
-        self._told: tuple[bool, int] | None = None
+        self._reader: tuple[bool, int] | None = None
+        self._looks = 0  # at this reader
 
     def write(self, data: bytes | memoryview) -> int:
         return len(data) if self._unused else super().write(data)
@@ -103,9 +104,10 @@ class Keyboard(DescriptorSink):
         _, _, _, modes, _, _, keys = termios.tcgetattr(self._fd)
         canonical = bool(modes & termios.ICANON)
         reader = canonical, os.tcgetpgrp(self._fd)
-        if (canonical or reader != self._told) and not self._waits():
+        self._looks = self._looks + 1 if reader == self._reader else 1
+        self._reader = reader
+        if (canonical or self._looks.bit_count() == 1) and not self._waits():
             self._press(keys[termios.VEOF])
-            self._told = reader
         raise WouldBlock(after=LOOK)
 
     def _press(self, key: bytes) -> None:

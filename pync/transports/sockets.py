@@ -18,6 +18,7 @@ from pync.stream import (
     EndOfStream,
     Endpoint,
     Listener,
+    LocalPlace,
     Peer,
     Sink,
     Source,
@@ -176,6 +177,10 @@ class SocketEndpoint(Endpoint):
         self.descriptors = (sock.fileno(),)
         self._sock = sock
         self._clean_up = clean_up
+
+    @property
+    def local(self) -> LocalPlace | None:
+        return self.peer.near_side(self._sock.getsockname())
 
     def close(self) -> None:
         self._sock.close()

@@ -67,12 +67,4 @@ def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
         keepalive = keepalive or AMONG_CLIENTS
     if keepalive:
         settings.set_keepalive(sock, keepalive)
-    return TcpEndpoint(sock, peer, TcpSink)
-
-
-class TcpEndpoint(SocketEndpoint):
-    """One that has an address on our side."""
-
-    @property
-    def local(self) -> InetAddress:
-        return InetAddress(self._sock.family, self._sock.getsockname(), "tcp")
+    return SocketEndpoint(sock, peer, TcpSink)

@@ -76,6 +76,9 @@ class UnixAddress(NamedTuple):
     def came_from(self, numeric: bool) -> str:  # noqa: ARG002
         return self.path
 
+    def near_side(self, sockaddr: Address) -> None:
+        pass
+
 
 def addresses(options: Options) -> list[UnixAddress]:
     return [UnixAddress(options.path or "")]
