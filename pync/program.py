@@ -13,16 +13,15 @@ from pync import dial
 from pync.connecting import Connecting
 from pync.environment import Environment
 from pync.errors import (
-    ConnectError,
     Interrupted,
     NetworkError,
     OutputClosed,
     PyncError,
-    WantsNewConnection,
 )
 from pync.interrupts import Instead
 from pync.loop import Loop, Task
 from pync.options import Options
+from pync.reaching import Performance, connect
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
@@ -112,26 +111,14 @@ class Program:
         return endpoint
 
     def _reach(self, connecting: Connecting) -> Endpoint:
+        open_endpoint = None if self._layers is None else self._opening
+        hop = self._hops[0] if self._hops else None
+        reaching = Performance(connect(connecting, open_endpoint, hop))
         try:
-            self._loop.run(connecting)
-        except ConnectError as error:
-            raise self._hops[0].out_of_reach(error) if self._hops else error from None
+            self._loop.run(reaching)
         finally:
-            connecting.close()
-        assert connecting.endpoint
-        if self._layers is None:
-            return connecting.endpoint
-        opening = self._opening(connecting.endpoint, connecting.deadline)
-        try:
-            self._loop.run(opening)
-        except WantsNewConnection:
-            connecting.again(opening.deadline)
-        except PyncError:
-            opening.close()
-            raise
-        else:
-            return opening.endpoint
-        return self._reach(connecting)
+            reaching.close()
+        return reaching.result
 
     def _read_hops(self) -> Options:
         """Prepare the proxies on the way, if there are any; how to connect to the first."""

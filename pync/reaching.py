@@ -8,31 +8,36 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pync.connecting import Connecting
 from pync.errors import ConnectError, PyncError, WantsNewConnection
-from pync.loop import Task
-from pync.opening import Opening
-from pync.proxies import Hop
 from pync.stream import Endpoint, WouldBlock
-from pync.transports.inet import InetAddress, Lookup
+
+if TYPE_CHECKING:
+    from pync.connecting import Connecting
+    from pync.loop import Task
+    from pync.opening import Opening
+    from pync.proxies import Hop
+    from pync.transports.inet import InetAddress, Lookup
 
 Result = TypeVar("Result")
-Script = Generator[Task, None, Result]
+Script = Generator["Task", None, Result]
 
 
-class Performance:
-    """A task: performs a script, and raises what that does not catch."""
+class Performance(Generic[Result]):
+    """A task: performs a script, and raises what that does not catch.  result: what it returns."""
 
-    def __init__(self, script: Script[None]) -> None:
+    result: Result
+
+    def __init__(self, script: Script[Result]) -> None:
         self._script = script
         self._task = next(script)
 
     def advance(self) -> bool:
         try:
             self._go_on()
-        except StopIteration:
+        except StopIteration as end:
+            self.result = end.value
             return False
         return True
 
@@ -87,13 +92,14 @@ def look_up(
 
 def connect(
     connecting: Connecting,
-    open_endpoint: Callable[[Endpoint, float], Opening],
+    open_endpoint: Callable[[Endpoint, float], Opening] | None = None,
     hop: Hop | None = None,
 ) -> Script[Endpoint]:
-    """The connection, once `open_endpoint` (told a deadline) has led what comes first.
+    """The connection, once what comes first on it is over.
 
-    hop: the proxy that is connected to, if it is one.  One of those on the way may want a
-    new connection, and gets it.
+    open_endpoint: leads that, until a deadline; None: nothing does.  hop: the proxy that is
+    connected to, if it is one.  One of those on the way may want a new connection, and
+    gets it.
     """
     while True:
         try:
@@ -103,6 +109,8 @@ def connect(
         finally:
             connecting.close()
         assert connecting.endpoint
+        if open_endpoint is None:
+            return connecting.endpoint
         opening = open_endpoint(connecting.endpoint, connecting.deadline)
         try:
             yield opening

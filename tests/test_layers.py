@@ -31,9 +31,9 @@ LAYERS = [
     """endings staged
        transports.process transports.resolver transports.tcp transports.udp transports.unix""",
     "gateway gateway.parcels relayed rereading session",
-    "admission connecting gateway.datagram_relay dial opening",
+    "admission connecting gateway.datagram_relay dial opening reaching",
     "proxies tunnel gateway.reaching gateway.passage",
-    "hub layers reaching sharing gateway.reception",
+    "hub layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
     "gateway.server",
     "program",
