@@ -95,7 +95,6 @@ class Relay:
         self.target = options.relay
         self._loop = loop
         self._options = for_target(options, options.relay)
-        self._listens_at = options.path or ""
         self._say = say
         self._resolver = Resolver(loop)
         self._stops = proxies.stops(self._options, environment)
@@ -166,7 +165,7 @@ class Relay:
         connection = None
         if local and isinstance(peer, InetAddress):
             connection = Connection((peer.host, peer.port), (local.host, local.port))
-        words = version(connection, self._listens_at)
+        words = version(connection, peer.target)
         return Layer("PROXY header", Announcement(words), lambda endpoint: endpoint)
 
     def _open(self, makers: list[Maker], endpoint: Endpoint, deadline: float) -> Opening:
@@ -237,11 +236,11 @@ class Relayed:
         else:
             self._cut()
 
-    def break_off(self, error: PyncError) -> None:
+    def break_off(self, error: PyncError) -> None:  # noqa: ARG002
         """End it at once, so that neither side takes this for the end."""
         if self._over:
             return
         if self._tunnel:
-            self._tunnel.break_off(error)
+            self._tunnel.break_off()
         else:
             self._cut()

@@ -63,9 +63,9 @@ class Tunnel:
         if not self._session.closing:
             self._session.close(Closing(abrupt=True, patience=GRACE))
 
-    def break_off(self, error: PyncError) -> None:
+    def break_off(self) -> None:
         """End it at once, so that neither side takes this for the end."""
-        self._session.break_off(error)
+        self._session.finish(abrupt=True)
         if not self._parting:
             cut(self._loop, self._client)
 

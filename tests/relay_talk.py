@@ -98,16 +98,17 @@ def close(end: Any) -> None:
 
 @contextmanager
 def relaying(
-    way: tuple[str, str], ground: Ground, *options: str, keep: str = "k"
+    way: tuple[str, str], ground: Ground, *options: str, keep: str = "k", **how: Any
 ) -> Iterator[Relay]:
     """A relay between a client and a target of the two kinds.  keep: as in -lvk."""
     front, behind = way
     with target(behind, ground) as listener:
         name = ground.behind if behind == "unix" else f"{HERE}:{listener.getsockname()[1]}"
         scheme = {"tcp": "", "unix": "unix:", "ssl": "ssl://"}[behind]
-        with started(
-            front, ground, f"{scheme}{name}", *trust(behind, ground), *options, keep=keep
-        ) as (pync):
+        where = f"{scheme}{name}"
+        with started(front, ground, where, *trust(behind, ground), *options, keep=keep, **how) as (
+            pync
+        ):
             relay = Relay(pync, ground, front, behind)
             relay.listener = listener
             yield relay
