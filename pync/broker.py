@@ -44,17 +44,27 @@ class Broker:
         open_session: Callable[[Ends, Endpoint], Session],
         outbox: int = OUTBOX,
     ) -> None:
-        self._circle = Circle(loop.clock)
+        self.circle = Circle(loop.clock)
         self._open_session = open_session
         self._outbox = outbox
 
     def attend(self, endpoint: Endpoint) -> Guest:
         outbox = MemoryPipe(self._outbox, framed=endpoint.sink.framed)
-        voice = Voice(self._circle, outbox)
-        session = self._open_session(Ends(outbox, voice), endpoint)
-        guest = Guest(session, outbox, lambda _: self._circle.remove(outbox))
-        self._circle.add(guest)
+        session = self._open_session(Ends(outbox, self._voice(outbox)), endpoint)
+        guest = Guest(session, outbox, self._end)
+        self._begin(guest)
         return guest
+
+    def _voice(self, outbox: MemoryPipe) -> Sink:
+        """What the client with that outbox says goes there."""
+        return Voice(self.circle, outbox)
+
+    def _begin(self, guest: Guest) -> None:
+        self.circle.add(guest)
+
+    def _end(self, guest: Participant) -> None:
+        """It hears no more.  May be repeated."""
+        self.circle.remove(guest.outbox)
 
 
 class Guest(Participant):
@@ -81,12 +91,15 @@ class Guest(Participant):
 
 
 class Circle:
-    """Those who hear each other."""
+    """Those who hear each other, by their outboxes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._guests: dict[MemoryPipe, Guest] = {}
         self._full: dict[MemoryPipe, Guest] = {}
+
+    def __contains__(self, outbox: MemoryPipe) -> bool:
+        return outbox in self._guests
 
     def add(self, guest: Guest) -> None:
         self._guests[guest.outbox] = guest
@@ -96,33 +109,41 @@ class Circle:
         self._full.pop(outbox, None)
         outbox.changed.notify()  # nobody need wait for it
 
-    def put(self, piece: bytes, sender: MemoryPipe | None = None) -> None:
-        """Let all but the one with the outbox `sender` have it.
+    def wait_for_room(self, speaker: MemoryPipe) -> None:
+        """Raise WouldBlock as long as another one is full, and moves.
 
-        Raises WouldBlock while somebody's outbox is full.
+        Those who do not are dropped once there is nobody else to wait for.
         """
-        self._wait_for_room(sender)
-        now = self._clock()
+        now, stopped = self._clock(), []
+        for outbox, guest in [*self._full.items()]:
+            if outbox is speaker:
+                continue
+            if outbox.room:
+                del self._full[outbox]  # until it is full again
+            elif now >= guest.took_at + PATIENCE:
+                stopped.append(guest)
+            else:
+                raise WouldBlock(condition=outbox.changed, until=guest.took_at + PATIENCE)
+        for guest in stopped:
+            guest.drop()
+
+    def give(self, piece: bytes, speaker: MemoryPipe | None = None) -> None:
+        """Put it into all outboxes but the speaker's, full or not.
+
+        One that has twice as much as it may have is dropped.
+        """
+        now, hopeless = self._clock(), []
         for outbox, guest in self._guests.items():
-            if outbox is sender:
+            if outbox is speaker:
                 continue
             if not outbox.backlog:
                 guest.waits_since = now
             outbox.put(piece)
             if not outbox.room:
                 self._full[outbox] = guest
-
-    def _wait_for_room(self, sender: MemoryPipe | None) -> None:
-        """Raise WouldBlock as long as somebody is full and moves; drop those who alone are left."""
-        now, stopped = self._clock(), []
-        for outbox, guest in [*self._full.items()]:
-            if outbox.room:
-                del self._full[outbox]  # until it is full again
-            elif now >= guest.took_at + PATIENCE:
-                stopped.append(guest)
-            elif outbox is not sender:
-                raise WouldBlock(condition=outbox.changed, until=guest.took_at + PATIENCE)
-        for guest in stopped:
+                if outbox.filled > 2 * outbox.capacity:
+                    hopeless.append(guest)
+        for guest in hopeless:
             guest.drop()
 
 
@@ -137,5 +158,6 @@ class Voice(Sink):
         self.framed = outbox.framed
 
     def write(self, data: bytes | memoryview) -> int:
-        self._circle.put(bytes(data), self._outbox)
+        self._circle.wait_for_room(self._outbox)
+        self._circle.give(bytes(data), self._outbox)
         return len(data)

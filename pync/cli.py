@@ -13,6 +13,7 @@ Where to:
   -l, --listen                 listen for a connection
   -k, --keep-open              with -l: serve any number of clients, at once
   --broker                     with -l: pass what a client sends to all others
+  --chat                       the same by lines, with the speaker's name
   -u, --udp                    UDP instead of TCP
   -U, --unixsock               a unix socket; with -u, datagrams
   -n, --nodns                  look up no name, service or address

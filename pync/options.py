@@ -27,6 +27,7 @@ class Options(NamedTuple):
     listen: bool = False
     keep_open: bool = False
     broker: bool = False
+    chat: bool = False
     udp: bool = False
     unixsock: bool = False
     nodns: bool = False
@@ -148,6 +149,7 @@ class Options(NamedTuple):
 IMPLIES = (
     *((field, "ssl") for field in Options._fields if field.startswith("ssl_")),
     ("starttls", "ssl"),
+    ("chat", "broker"),
     ("broker", "keep_open"),
 )
 
@@ -158,6 +160,7 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
+    ("chat", "listen"),
     ("broker", "listen"),
     ("keep_open", "listen"),
     ("mode", "listen"),

@@ -25,6 +25,7 @@ from pync.reaching import Performance, connect
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
+    from pync.broker import Broker
     from pync.doorkeeper import Doorkeeper
     from pync.gateway.server import ProxyServer
     from pync.hub import Attendance, Hub, Lone
@@ -207,11 +208,18 @@ class Program:
             server = ProxyServer(self._loop, self._options, self._environment)
             return functools.partial(self._serve_as_proxy, server)
         if self._options.broker:
-            from pync.broker import Broker
-
-            broker = Broker(self._loop, self._session_between)
+            broker = self._broker()(self._loop, self._session_between)
             return functools.partial(self._attend_all, attend=broker.attend)
         return self._serve if self._options.keep_open else self._serve_one
+
+    def _broker(self) -> type[Broker]:
+        if self._options.chat:
+            from pync.chat import Chat
+
+            return Chat
+        from pync.broker import Broker
+
+        return Broker
 
     def _rereading(self, door: Doorkeeper | None) -> Instead:
         """What SIGHUP asks for where there are files of rules."""

@@ -37,9 +37,17 @@ Join = Callable[[], Any]
 
 @contextmanager
 def room(
-    kind: str, *options: str, tmp_path: Path, authority: Authority, **how: Any
+    kind: str,
+    *options: str,
+    tmp_path: Path,
+    authority: Authority,
+    hello: bytes = HELLO,
+    **how: Any,
 ) -> Iterator[tuple[Program, Join]]:
-    """The listener, and what lets one more client in."""
+    """The listener, and what lets one more client in.
+
+    hello: the first datagram of each, which all who are there hear if it is not empty.
+    """
     path = tmp_path / "room"
     family, type_ = KINDS[kind]
     words = ["-lvn", *options]
@@ -62,7 +70,9 @@ def room(
                 client = TlsSocket(client, client_context(authority.root))
                 client.handshake()
             if type_ == socket.SOCK_DGRAM:
-                introduce(client, present)
+                client.send(hello)
+                if hello:
+                    introduce(client, present)
             present.append(client)
             server.expect(welcome(client, len(present)))
             return client
@@ -82,7 +92,6 @@ def introduce(newcomer: socket.socket, present: list[socket.socket]) -> None:
 
     The first one's hello is heard by the second, if the server is slow to read it.
     """
-    newcomer.send(HELLO)
     assert [each.recv(100) for each in present] == [HELLO] * len(present)
     if len(present) == 1:
         present[0].send(SECOND_HELLO)

@@ -20,7 +20,7 @@ LAYERS = [
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables doorkeeper interrupts loop bypass stage taps
        transports transports.memory transports.sockets
-       wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
+       wire.chat wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
     """movers transports.datagrams transports.handed transports.kept transports.settings
        transports.stdio transports.stdio_threads
@@ -35,7 +35,7 @@ LAYERS = [
     "job proxies tunnel gateway.reaching gateway.passage",
     "hub layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
-    "gateway.server",
+    "chat gateway.server",
     "program",
     "cli",
     "__main__",

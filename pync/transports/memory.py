@@ -22,7 +22,7 @@ class MemoryPipe(Source, Sink):
         self.changed = Condition()
         self.framed = framed
         self._held = 0
-        self._capacity = capacity
+        self.capacity = capacity
         self._pieces: deque[bytes] = deque()
         self._ended = False
 
@@ -31,9 +31,14 @@ class MemoryPipe(Source, Sink):
         return self._held
 
     @property
+    def filled(self) -> int:
+        """How much of the capacity is in use; put may use more than there is."""
+        return self._held + self.PIECE_COST * len(self._pieces)
+
+    @property
     def room(self) -> int:
         """Bytes that a write may give."""
-        return max(0, self._capacity - self._held - self.PIECE_COST * len(self._pieces))
+        return max(0, self.capacity - self.filled)
 
     def read(self, limit: int) -> bytes:
         pieces = self._pieces
