@@ -23,12 +23,11 @@ from collections.abc import Callable
 from pync.errors import NetworkError
 from pync.loop import Loop
 from pync.session import Session
-from pync.sharing import OUTBOX, Participant
-from pync.stream import NEVER_YET, Endpoint, Ends, Sink, WouldBlock
+from pync.sharing import OUTBOX, Subscriber
+from pync.stream import Endpoint, Ends, Sink, WouldBlock
 from pync.transports.memory import MemoryPipe
 
 PIECE = 1 << 16  # bytes that are read of a client at a time
-PATIENCE = 0.5  # seconds that a client with a full outbox may have taken nothing
 
 
 class Broker:
@@ -52,23 +51,16 @@ class Broker:
         outbox = MemoryPipe(self._outbox, framed=endpoint.sink.framed)
         voice = Voice(self._circle, outbox)
         session = self._open_session(Ends(outbox, voice), endpoint)
-        guest = Guest(session, outbox, lambda _: self._circle.remove(outbox))
+        guest = Guest(session, outbox, lambda: self._circle.remove(outbox))
         self._circle.add(guest)
         return guest
 
 
-class Guest(Participant):
+class Guest(Subscriber):
     """A task: one client's session with the others."""
 
-    waits_since = NEVER_YET  # since when there is something in its outbox
-
-    @property
-    def took_at(self) -> float:
-        """When it last took something, or else had nothing to take."""
-        return max(self.session.inward.moved_at, self.waits_since)
-
     def advance(self) -> bool:
-        """As a participant's; but one that has ended may go without ado."""
+        """As a subscriber's; but one that has ended may go without ado."""
         try:
             return super().advance()
         except NetworkError:
@@ -77,7 +69,7 @@ class Guest(Participant):
             return False
         finally:
             if not self.takes:
-                self._leave(self)
+                self._leave()
 
 
 class Circle:
@@ -118,12 +110,13 @@ class Circle:
         for outbox, guest in [*self._full.items()]:
             if outbox.room:
                 del self._full[outbox]  # until it is full again
-            elif now >= guest.took_at + PATIENCE:
+            elif now >= guest.patience_until:
                 stopped.append(guest)
             elif outbox is not sender:
-                raise WouldBlock(condition=outbox.changed, until=guest.took_at + PATIENCE)
+                raise WouldBlock(condition=outbox.changed, until=guest.patience_until)
         for guest in stopped:
             guest.drop()
+            self.remove(guest.outbox)
 
 
 class Voice(Sink):

@@ -53,6 +53,7 @@ class Options(NamedTuple):
     recv_only: bool = False
     send_only: bool = False
     stdin: str = "all"
+    outbox: int = 1 << 20
 
     interval: float | None = None
     crlf: bool = False
@@ -151,6 +152,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("mode", "listen"),
     ("mode", "unixsock"),
     ("stdin", "keep_open"),
+    ("outbox", "keep_open"),
     *((field, "listen") for field in ACCESS),
     ("fd", "listen"),
     ("port_file", "listen"),
@@ -170,7 +172,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
 SERVES = "listen", "proxy_type"
 NOT_PASSED_ON = (
     *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin", "outbox"),
 )
 
 # What clients say to each other goes through neither standard input nor output.

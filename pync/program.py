@@ -185,7 +185,7 @@ class Program:
         if self._options.broker:
             from pync.broker import Broker
 
-            broker = Broker(self._loop, self._session_between)
+            broker = Broker(self._loop, self._session_between, self._options.outbox)
             return functools.partial(self._attend_all, attend=broker.attend)
         return self._serve if self._options.keep_open else self._serve_one
 
