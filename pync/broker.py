@@ -23,12 +23,11 @@ from collections.abc import Callable
 from pync.errors import NetworkError
 from pync.loop import Loop
 from pync.session import Session
-from pync.sharing import OUTBOX, Participant
-from pync.stream import NEVER_YET, Endpoint, Ends, Sink, WouldBlock
+from pync.sharing import OUTBOX, Subscriber
+from pync.stream import Endpoint, Ends, Sink, WouldBlock
 from pync.transports.memory import MemoryPipe
 
 PIECE = 1 << 16  # bytes that are read of a client at a time
-PATIENCE = 0.5  # seconds that a client with a full outbox may have taken nothing
 
 
 class Broker:
@@ -51,7 +50,7 @@ class Broker:
     def attend(self, endpoint: Endpoint) -> Guest:
         outbox = MemoryPipe(self._outbox, framed=endpoint.sink.framed)
         session = self._open_session(Ends(outbox, self._voice(outbox)), endpoint)
-        guest = Guest(session, outbox, self._end)
+        guest = Guest(session, outbox, lambda: self._end(outbox))
         self._begin(guest)
         return guest
 
@@ -62,23 +61,16 @@ class Broker:
     def _begin(self, guest: Guest) -> None:
         self.circle.add(guest)
 
-    def _end(self, guest: Participant) -> None:
-        """It hears no more.  May be repeated."""
-        self.circle.remove(guest.outbox)
+    def _end(self, outbox: MemoryPipe) -> None:
+        """Its client hears no more.  May be repeated."""
+        self.circle.remove(outbox)
 
 
-class Guest(Participant):
+class Guest(Subscriber):
     """A task: one client's session with the others."""
 
-    waits_since = NEVER_YET  # since when there is something in its outbox
-
-    @property
-    def took_at(self) -> float:
-        """When it last took something, or else had nothing to take."""
-        return max(self.session.inward.moved_at, self.waits_since)
-
     def advance(self) -> bool:
-        """As a participant's; but one that has ended may go without ado."""
+        """As a subscriber's; but one that has ended may go without ado."""
         try:
             return super().advance()
         except NetworkError:
@@ -87,7 +79,7 @@ class Guest(Participant):
             return False
         finally:
             if not self.takes:
-                self._leave(self)
+                self._leave()
 
 
 class Circle:
@@ -120,12 +112,11 @@ class Circle:
                 continue
             if outbox.room:
                 del self._full[outbox]  # until it is full again
-            elif now >= guest.took_at + PATIENCE:
+            elif now >= guest.patience_until:
                 stopped.append(guest)
             else:
-                raise WouldBlock(condition=outbox.changed, until=guest.took_at + PATIENCE)
-        for guest in stopped:
-            guest.drop()
+                raise WouldBlock(condition=outbox.changed, until=guest.patience_until)
+        self._drop(stopped)
 
     def give(self, piece: bytes, speaker: MemoryPipe | None = None) -> None:
         """Put it into all outboxes but the speaker's, full or not.
@@ -143,8 +134,12 @@ class Circle:
                 self._full[outbox] = guest
                 if outbox.filled > 2 * outbox.capacity:
                     hopeless.append(guest)
-        for guest in hopeless:
+        self._drop(hopeless)
+
+    def _drop(self, guests: list[Guest]) -> None:
+        for guest in guests:
             guest.drop()
+            self.remove(guest.outbox)
 
 
 class Voice(Sink):

@@ -50,6 +50,8 @@ How it ends:
 Many clients:
   --stdin POLICY               with -k: all get what comes in (the default), the
                                first alone does, or each gets the whole of it
+  --outbox SIZE                with -k: what may wait for a client (1M); then it
+                               is dropped, unless it moves
 
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line sent

@@ -57,6 +57,7 @@ class Options(NamedTuple):
     recv_only: bool = False
     send_only: bool = False
     stdin: str = "all"
+    outbox: int = 1 << 20
 
     interval: float | None = None
     crlf: bool = False
@@ -166,6 +167,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("mode", "listen"),
     ("mode", "unixsock"),
     ("stdin", "keep_open"),
+    ("outbox", "keep_open"),
     *((field, "listen") for field in ACCESS),
     ("retry_delay", "retry", "reconnect"),
     ("fd", "listen"),
@@ -186,7 +188,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
 SERVES = "listen", "proxy_type"
 NOT_PASSED_ON = (
     *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin", "outbox"),
 )
 
 # What clients say to each other goes through neither standard input nor output.

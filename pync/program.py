@@ -208,7 +208,7 @@ class Program:
             server = ProxyServer(self._loop, self._options, self._environment)
             return functools.partial(self._serve_as_proxy, server)
         if self._options.broker:
-            broker = self._broker()(self._loop, self._session_between)
+            broker = self._broker()(self._loop, self._session_between, self._options.outbox)
             return functools.partial(self._attend_all, attend=broker.attend)
         return self._serve if self._options.keep_open else self._serve_one
 
