@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from pync.address import port_range
 from pync.errors import LocalError, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Its last label has more than digits, or it would be a mistaken address.
 NAME = re.compile(r"(?:[\w-]+\.)*(?=[\w-]*[^\W\d])[\w-]+\.?")
 LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761, section 6.3, whatever the system's files say
-PORTS = re.compile(r"\d{1,5}|\d{1,5}-(?:\d{1,5})?|-\d{1,5}", re.ASCII)
 ANY_PORT = (range(1 << 16),)
 
 
@@ -259,13 +259,11 @@ def read_target(text: str) -> TargetRule:
 
 
 def read_ports(text: str) -> range:
-    low, dash, high = text.partition("-")
-    if PORTS.fullmatch(text):
-        first = int(low or 1)
-        last = int(high or 65535) if dash else first
-        if 1 <= first <= last <= 65535:
-            return range(first, last + 1)
-    raise ValueError("not a rule with ports such as 80, 80,443, 8000-8100, 1- or -1024")
+    try:
+        return port_range(text)
+    except ValueError:
+        told = "not a rule with ports such as 80, 80,443, 8000-8100, 1- or -1024"
+        raise ValueError(told) from None
 
 
 def canonical(name: str) -> str:

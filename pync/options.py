@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pync.address import check_name, check_port
+from pync.address import check_name, check_port, is_one_port
 from pync.errors import UsageError
 from pync.values import READERS, Login, Proxy
 
@@ -14,12 +14,14 @@ class Options(NamedTuple):
     """The command line as values.  Times are seconds, sizes bytes.
 
     host and port are the remote end when connecting and the local one when
-    listening; with unixsock, path takes their place.  source and source_port
+    listening; with unixsock, path takes their place.  Who scans has ports for port:
+    names, numbers and ranges, and maybe a network for host.  source and source_port
     are the local end of an outgoing connection.
     """
 
     host: str | None = None
     port: str | None = None
+    ports: tuple[str, ...] = ()
     path: str | None = None
 
     ipv4: bool = False
@@ -32,6 +34,12 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    random: bool = False
+    parallel: int | None = None
+    banner: bool = False
+    json: bool = False
+    hosts_from: str | None = None
+    wait_open: float | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -129,9 +137,15 @@ IMPLIES = (
 
 ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
 
+SCANS = ("random", "parallel", "banner", "json", "hosts_from")  # what a scan may have
+
+BEYOND_CONNECTING = ("ssl", "via", "proxy")  # what it may not
+
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("keep_open", "listen"),
+    *((field, "zero") for field in SCANS),
+    ("wait_open", "zero"),
     *((field, "listen") for field in ACCESS),
     ("fd", "listen"),
     ("port_file", "listen"),
@@ -172,7 +186,8 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "port_file"),
     ("fd", "source"),
     ("fd", "source_port"),
-    *(("unixsock", field) for field in ACCESS),
+    *(("unixsock", field) for field in (*ACCESS, *SCANS)),
+    *(("wait_open", field) for field in SCANS),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
@@ -275,10 +290,34 @@ def place(options: Options, addresses: list[str]) -> Options:
         return options._replace(path=only_path(addresses))
     if options.listen:
         return place_listener(options, addresses)
+    if options.zero:
+        return place_probe(options, addresses)
     if len(addresses) != 2:
         raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
     host, port = addresses
     return options._replace(host=host, port=checked(check_port, "port", port))
+
+
+def place_probe(options: Options, addresses: list[str]) -> Options:
+    """`-z HOST PORTS...`, and `-z --hosts-from FILE PORTS...`; one port alone is no scan."""
+    hosts = [] if options.hosts_from else addresses[:1]
+    ports = addresses[len(hosts) :]
+    if not ports:
+        raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
+    simple = len(addresses) == 2 and "/" not in addresses[0] and is_one_port(ports[0])
+    if simple and hosts and not (options.banner or options.json):
+        return options._replace(host=hosts[0], port=checked(check_port, "port", ports[0]))
+    from pync.scan.targets import read_host, read_ports
+
+    for field in () if options.wait_open else BEYOND_CONNECTING:
+        if getattr(options, field):
+            alone = "a scan does no more than connect; ask for one port alone"
+            raise UsageError(f"{option_name(field)}: {alone}")
+    for host in hosts:
+        checked(read_host, "host", host)
+    for port in ports:
+        checked(read_ports, "port", port)
+    return options._replace(host=hosts[0] if hosts else None, ports=tuple(ports))
 
 
 def only_path(addresses: list[str]) -> str:
@@ -304,7 +343,7 @@ def place_listener(options: Options, addresses: list[str]) -> Options:
     )
 
 
-def checked(check: Callable[..., None], what: str, text: str, *arguments: int) -> str:
+def checked(check: Callable[..., object], what: str, text: str, *arguments: int) -> str:
     try:
         check(text, *arguments)
     except ValueError as error:

@@ -46,7 +46,11 @@ def run(
         forbid(unwanted)
     with Loop(environment.clock) as loop:
         program = Program(options, environment, loop, interrupts)
-        if options.listen:
+        if options.wait_open:
+            program.wait_open()
+        elif options.ports:
+            program.scan()
+        elif options.listen:
             program.listen()
         else:
             program.connect()
@@ -82,23 +86,53 @@ class Program:
     def connect(self) -> None:
         talks = not (self._options.zero or self._options.fd_pass)
         try:
-            first = self._read_hops()
-            self._read_layers()
-            connecting = Connecting(first, self._loop, self._say)
+            connecting = Connecting(self._read_way(), self._loop, self._say)
             self._mind_interrupts()
             output = self._output() if talks else None
             remote = self._open(connecting)
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
-        self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
-        self._tell_notes(remote)
+        self._tell_success(remote)
         if output:
             self._converse(remote, output)
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
         else:
             remote.close()
+
+    def _read_way(self) -> Options:
+        """Prepare what is between us and a peer; how to connect to the first on the way."""
+        first = self._read_hops()
+        self._read_layers()
+        return first
+
+    def _tell_success(self, remote: Endpoint) -> None:
+        self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
+        self._tell_notes(remote)
+
+    def wait_open(self) -> None:
+        """Until each port has been found open."""
+        from pync.waiting import Waiting
+
+        self._mind_interrupts()
+        waiting = Waiting(self._options, self._loop, functools.partial(self._say, least=2))
+        try:
+            for self._options in waiting.each():
+                remote = waiting.connect(self._read_way(), self._open)
+                self._tell_success(remote)
+                remote.close()
+        except NetworkError as error:
+            error.quiet = not self._options.verbose
+            raise
+        finally:
+            waiting.close()
+
+    def scan(self) -> None:
+        from pync.scan.run import scan
+
+        self._mind_interrupts()
+        scan(self._options, self._environment, self._loop)
 
     def _open(self, connecting: Connecting) -> Endpoint:
         """The connection, ready for the user's first byte."""

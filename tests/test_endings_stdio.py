@@ -377,8 +377,7 @@ def test_what_others_write_to_the_same_open_file_is_not_overwritten(tmp_path: Pa
     log = tmp_path / "log"
     with log.open("wb") as shared, ExitStack() as resources:
         receivers = [
-            resources.enter_context(joined("listens", stdin=NULL, stdout=shared))
-            for _ in range(2)
+            resources.enter_context(joined("listens", stdin=NULL, stdout=shared)) for _ in range(2)
         ]
         with ThreadPoolExecutor() as pool:
             letters = (b"A", b"B")

@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    """access port_file status values environment stream wire wire.crlf wire.safe_text wire.telnet
-       wire.dialogue wire.http wire.http.auth wire.http.targets
+    """access port_file scan scan.targets status values environment stream
+       wire wire.crlf wire.safe_text wire.telnet wire.dialogue wire.probes
+       wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables interrupts loop bypass stage taps
        transports transports.memory transports.sockets
@@ -26,10 +27,11 @@ LAYERS = [
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
     "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
-    "endings staged transports.resolver transports.tcp transports.udp transports.unix",
-    "gateway gateway.parcels relayed session",
-    "admission connecting gateway.datagram_relay dial opening",
-    "proxies gateway.reaching gateway.passage",
+    """endings scan.doors scan.trial staged
+       transports.resolver transports.tcp transports.udp transports.unix""",
+    "gateway gateway.parcels relayed scan.report session transports.knocker",
+    "admission connecting gateway.datagram_relay dial opening scan.scan",
+    "proxies gateway.reaching gateway.passage scan.run waiting",
     "hub layers sharing gateway.reception",
     "gateway.routes gateway.visit",
     "gateway.server",

@@ -460,9 +460,7 @@ def test_a_fifo_that_no_writer_has_opened_yet_is_not_at_its_end(ground: Ground) 
     [(1 << 16, 1000, 1 << 16), (1 << 16, 1 << 17, 1 << 20), (1 << 12, 1 << 17, 1 << 12)],
     ids=["a conversation", "a transfer", "a pipe made small"],
 )
-def test_a_pipe_grows_for_a_transfer_alone(
-    ground: Ground, made: int, sent: int, left: int
-) -> None:
+def test_a_pipe_grows_for_a_transfer_alone(ground: Ground, made: int, sent: int, left: int) -> None:
     reading, writing = ground.pipe()
     near, far = ground.sockets()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, made)

@@ -64,7 +64,8 @@ STRANGERS: dict[str, tuple[Act, str]] = {
     "a record that is cut short": (cut_short, GONE),
     "a record of nonsense": (says(record(b"\3\3", b"\0nonsense")), "failed: unexpected message"),
     "a record that is too long": (
-        says(b"\x16\3\3\xff\xff" + bytes(100)), "failed: (.*length.*|record layer failure)",
+        says(b"\x16\3\3\xff\xff" + bytes(100)),
+        "failed: (.*length.*|record layer failure)",
     ),
     "a refusal": (
         says(b"\x15\3\3\0\2\2\x28"),
