@@ -29,9 +29,10 @@ from pync.loop import Loop
 from pync.options import Options, read_options
 from pync.scan.doors import Doors
 from pync.scan.report import Report, Wanted
-from pync.scan.scan import Scan
+from pync.scan.scan import BATCH, Scan
 from pync.scan.targets import Hosts, read_host, read_ports
 from pync.scan.trial import Outcome, State, Trial
+from pync.stream import WouldBlock
 from pync.transports.inet import InetAddress
 from pync.transports.knocker import Knocker
 
@@ -294,9 +295,24 @@ class Notes(Report):
         self.told.append(outcome)
 
 
-def scan_name(addresses: list[str], ports: list[int], patience: float = PATIENCE) -> list[Outcome]:
+class SlowNotes(Notes):
+    """Takes what it is told one at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[int] = []
+
+    def flush(self) -> None:
+        self.waiting.append(len(self.told) - sum(self.waiting))
+        if self.waiting[-1]:
+            raise WouldBlock(after=0)
+
+
+def scan_name(
+    addresses: list[str], ports: list[int], patience: float = PATIENCE, notes: Notes | None = None
+) -> list[Outcome]:
     """What becomes of a name's ports."""
-    notes = Notes()
+    notes = notes or Notes()
     before = descriptors()
     known = Known([InetAddress(socket.AF_INET, (host, 0), "tcp", "name") for host in addresses])
     doors = Doors([Hosts(("name",), 1)], lambda: ports, lambda _: known, notes.say)
@@ -440,6 +456,14 @@ def test_a_host_without_an_address(street: Street) -> None:
 
 
 # --- order and pace ---
+
+
+def test_the_scan_waits_for_whoever_reads_of_it(street: Street) -> None:
+    ports = [street.closed()] * 1000
+    notes = SlowNotes()
+    assert len(scan_name([HERE], ports, notes=notes)) == 1000
+    assert max(notes.waiting) <= BATCH
+    assert sum(notes.waiting) == 1000
 
 
 def test_ports_are_tried_in_the_order_asked_for(street: Street) -> None:
