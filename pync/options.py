@@ -307,6 +307,8 @@ def place_probe(options: Options, addresses: list[str]) -> Options:
     simple = len(addresses) == 2 and "/" not in addresses[0] and is_one_port(ports[0])
     if simple and hosts and not (options.banner or options.json):
         return options._replace(host=hosts[0], port=checked(check_port, "port", ports[0]))
+    if options.wait_open and "/" in addresses[0]:
+        raise UsageError(f"--wait-open waits for one host, and {addresses[0]!r} is a network")
     from pync.scan.targets import read_host, read_ports
 
     for field in () if options.wait_open else BEYOND_CONNECTING:
