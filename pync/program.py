@@ -129,10 +129,11 @@ class Program:
             waiting.close()
 
     def scan(self) -> None:
-        from pync.scan.run import scan
+        from pync.scan.run import scan, targets
 
-        self._mind_interrupts()
-        scan(self._options, self._environment, self._loop)
+        hosts = targets(self._options, self._environment)
+        self._mind_interrupts()  # now that standard input is read
+        scan(hosts, self._options, self._environment, self._loop)
 
     def _open(self, connecting: Connecting) -> Endpoint:
         """The connection, ready for the user's first byte."""

@@ -5,12 +5,15 @@ Only ports are tried that the test has bound itself, with somebody listening or 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import resource
+import signal
 import socket
 import struct
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pexpect
 import pytest
-from harness import NULL, PATIENCE, PYNC, Program, Result, descriptors, full_backlog
+from harness import NULL, PATIENCE, PIPE, PYNC, Program, Result, descriptors, full_backlog
 from plain_peer import HERE
 
 from pync.cli import parse
@@ -450,9 +453,10 @@ def test_a_bad_file_is_told_before_anything_is_tried(
 def test_a_host_without_an_address(street: Street) -> None:
     port = street.open()
     assert scan("no.such.host.invalid", port, "1-1") == (1, b"", "")
-    status, _, err = scan("-v", "no.such.host.invalid", port, "1-1")
-    assert status == 1
-    assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+    for options in ("-v", "--json"):
+        status, out, err = scan(options, "no.such.host.invalid", port, "1-1")
+        assert (status, out) == (1, b"")
+        assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
 
 
 # --- order and pace ---
@@ -608,6 +612,37 @@ def test_a_banner_of_a_closed_or_silent_port(street: Street) -> None:
             closed: "closed",
             silent: "filtered",
         }
+
+
+# --- signals ---
+
+
+def test_a_signal_ends_it() -> None:
+    """What is known by then has been told."""
+    with full_backlog() as silent, socket.socket() as closed:
+        closed.bind((HERE, 0))
+        words = ("-zvv", "-w", "20s", HERE, str(silent), str(closed.getsockname()[1]))
+        with Program.pync(*words) as pync:
+            pync.expect("Connection refused\n")
+            pync.signal(signal.SIGINT)
+            assert pync.finish().status == -signal.SIGINT
+
+
+def test_a_signal_ends_the_reading_of_hosts() -> None:
+    with Program.pync("-z", "--hosts-from", "-", "1-1", stdin=PIPE) as pync:
+        pync.send(b"127.0.0.1\n")
+        while unread(pync):
+            assert pync.process.poll() is None
+        pync.signal(signal.SIGINT)
+        assert pync.finish() == (-signal.SIGINT, b"", "")
+
+
+def unread(program: Program) -> bool:
+    """Whether there is something left of what it was sent."""
+    assert program.process.stdin
+    count = bytearray(4)
+    fcntl.ioctl(program.process.stdin, termios.FIONREAD, count)
+    return any(count)
 
 
 # --- progress ---

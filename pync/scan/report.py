@@ -87,6 +87,8 @@ class Report:
 
     def flush(self) -> None:
         """Write the objects that are waiting.  Raises WouldBlock, or what the sink does."""
+        if self._unwritten:
+            self.hide()
         while self._unwritten and self._records:
             self._unwritten = self._unwritten[self._records.write(self._unwritten) :]
 

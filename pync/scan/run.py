@@ -29,9 +29,8 @@ KEPT_FREE = 32  # descriptors, for all but the scan's sockets
 PATIENCE = 2.0  # seconds that each port has, if no option says otherwise
 
 
-def scan(options: Options, environment: Environment, loop: Loop) -> None:
+def scan(hosts: list[Hosts], options: Options, environment: Environment, loop: Loop) -> None:
     """Raises NetworkError, which is not to be told, if no port is open."""
-    hosts = targets(options, environment)
     ports = port_numbers(options)
     records = dial.local_sink(options, environment) if options.json else None
     report = Report(environment, wanted(options, hosts), options.nodns, records)
@@ -63,6 +62,7 @@ def nothing_open() -> NetworkError:
 
 
 def targets(options: Options, environment: Environment) -> list[Hosts]:
+    """Raises UsageError or LocalError."""
     if options.hosts_from:
         return hosts_from(options.hosts_from, environment.stdin)
     if options.nodns and "/" not in (options.host or ""):
@@ -105,8 +105,8 @@ def wanted(options: Options, hosts: Sequence[Hosts]) -> Wanted:
 
 
 def complaint(options: Options, report: Report) -> Callable[[str], None]:
-    """What is told of hosts without an address; of the only one the exit status tells."""
-    if options.verbose or options.hosts_from:
+    """What is told of hosts without an address; of the only one the exit status does."""
+    if options.verbose or options.hosts_from or options.json:
         return lambda told: report.say(f"pync: {told}")
     return lambda _: None
 
