@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
+from pync.address import port_range
+
 # An address as it is compared: its IP version and its number.  A span is all from one to another.
 Point: TypeAlias = tuple[int, int]
 Span: TypeAlias = tuple[Point, Point]
@@ -189,13 +191,11 @@ def has_addresses(entry: str) -> bool:
 
 
 def read_ports(text: str) -> range:
-    low, dash, high = text.partition("-")
-    if PORTS.fullmatch(text):
-        first = int(low or 1)
-        last = int(high or 65535) if dash else first
-        if 1 <= first <= last <= 65535:
-            return range(first, last + 1)
-    raise ValueError("not a rule with ports such as 80, 80,443, 8000-8100, 1- or -1024")
+    try:
+        return port_range(text)
+    except ValueError:
+        told = "not a rule with ports such as 80, 80,443, 8000-8100, 1- or -1024"
+        raise ValueError(told) from None
 
 
 def canonical(name: str) -> str:

@@ -4,6 +4,7 @@ Usage: pync [options] [-v]... [-x PROXY]... [--proxy PROXY]...
             [--proxy-allow RULE]... [<address>...]
 
   pync [options] HOST PORT        connect to HOST
+  pync -z [options] HOST PORT...  see which ports are open
   pync -l [options] [HOST] PORT   listen, on HOST's address or on all
   pync -U [options] PATH          the same over a unix socket (@NAME: abstract)
 
@@ -19,7 +20,6 @@ Where to:
   -n, --nodns                  look up no name, service or address
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
-  -z, --zero                   connect and close: the exit status tells
   --retry N                    try N times more to connect
   --reconnect                  connect again whenever the peer goes
   --retry-delay TIME           the pause before that, more or less; usually 1s
@@ -32,6 +32,17 @@ Where to:
   --allowfile FILE             those in FILE, too
   --deny LIST                  with -l: these may not, even if allowed
   --denyfile FILE              those in FILE, too
+
+Is it open:
+  -z, --zero                   connect and close: the exit status tells; a scan,
+                               of ports as in 22 http 80,443 1-1024, of hosts
+                               as in 10.0.0.0/24
+  --hosts-from FILE            hosts and networks, a line each; -: from stdin
+  -r, --random                 ports in random order
+  --parallel N                 try N ports at a time
+  --banner                     read what an open port says by itself
+  --json                       print an object for each port, a line each
+  --wait-open TIME             try until all are open, for TIME at most
 
 How it ends:
   -d, --no-stdin               do not read standard input
@@ -54,7 +65,7 @@ Many clients:
                                is dropped, unless it moves
 
 What passes:
-  -i TIME, --interval TIME     pause for TIME after each line sent
+  -i TIME, --interval TIME     pause for TIME after each line or port
   -C, --crlf                   send LF as CR LF; an existing CR LF stays
   -t, --telnet                 answer telnet negotiation, and strip it
   --safe-tty                   show control characters as \\xNN on a terminal

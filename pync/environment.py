@@ -50,9 +50,18 @@ class Environment(NamedTuple):
             raise UsageError(f"LISTEN_FDS says {count!r}, and --fd which of them, from {FIRST} on")
         return {"fd": str(FIRST)}
 
+    @property
+    def watched(self) -> bool:
+        """Whether a person sees standard error at once."""
+        return os.isatty(self.stderr)
+
     def say(self, line: str) -> None:
         """Write one line to stderr, escaped; a stderr that has gone is nobody's to tell."""
-        data = (printable(line) + "\n").encode()
+        self.show(printable(line) + "\n")
+
+    def show(self, text: str) -> None:
+        """Write to stderr what is known to be fit for a terminal."""
+        data = text.encode()
         while data:
             try:
                 data = data[os.write(self.stderr, data) :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pync.address import check_name, check_port
+from pync.address import check_name, check_port, is_one_port
 from pync.errors import UsageError
 from pync.values import READERS, Login, Proxy, Target
 
@@ -14,12 +14,14 @@ class Options(NamedTuple):
     """The command line as values.  Times are seconds, sizes bytes.
 
     host and port are the remote end when connecting and the local one when
-    listening; with unixsock, path takes their place.  source and source_port
+    listening; with unixsock, path takes their place.  Who scans has ports for port:
+    names, numbers and ranges, and maybe a network for host.  source and source_port
     are the local end of an outgoing connection.
     """
 
     host: str | None = None
     port: str | None = None
+    ports: tuple[str, ...] = ()
     path: str | None = None
 
     ipv4: bool = False
@@ -38,6 +40,12 @@ class Options(NamedTuple):
     retry_delay: float = 1.0
     reconnect: bool = False
     mode: int | None = None
+    random: bool = False
+    parallel: int | None = None
+    banner: bool = False
+    json: bool = False
+    hosts_from: str | None = None
+    wait_open: float | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -159,6 +167,10 @@ OF_A_SERVER = ("ssl_verify", "ssl_insecure", "ssl_trustfile", "ssl_fingerprint",
 
 ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
+SCANS = ("random", "parallel", "banner", "json", "hosts_from")  # what a scan may have
+
+BEYOND_CONNECTING = ("ssl", "via", "proxy", "retry")  # what it may not
+
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("chat", "listen"),
@@ -168,6 +180,8 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("mode", "unixsock"),
     ("stdin", "keep_open"),
     ("outbox", "keep_open"),
+    *((field, "zero") for field in SCANS),
+    ("wait_open", "zero"),
     *((field, "listen") for field in ACCESS),
     ("retry_delay", "retry", "reconnect"),
     ("fd", "listen"),
@@ -228,6 +242,8 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("fd", "source"),
     ("fd", "source_port"),
     ("fd", "mode"),
+    *(("unixsock", field) for field in SCANS),
+    *(("wait_open", field) for field in (*SCANS, "retry")),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
@@ -337,10 +353,36 @@ def place(options: Options, addresses: list[str]) -> Options:
         return place_unix(options, addresses)
     if options.listen:
         return place_listener(options, addresses)
+    if options.zero:
+        return place_probe(options, addresses)
     if len(addresses) != 2:
         raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
     host, port = addresses
     return options._replace(host=host, port=checked(check_port, "port", port))
+
+
+def place_probe(options: Options, addresses: list[str]) -> Options:
+    """`-z HOST PORTS...`, and `-z --hosts-from FILE PORTS...`; one port alone is no scan."""
+    hosts = [] if options.hosts_from else addresses[:1]
+    ports = addresses[len(hosts) :]
+    if not ports:
+        raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
+    simple = len(addresses) == 2 and "/" not in addresses[0] and is_one_port(ports[0])
+    if simple and hosts and not (options.banner or options.json):
+        return options._replace(host=hosts[0], port=checked(check_port, "port", ports[0]))
+    if options.wait_open and "/" in addresses[0]:
+        raise UsageError(f"--wait-open waits for one host, and {addresses[0]!r} is a network")
+    from pync.scan.targets import read_host, read_ports
+
+    for field in () if options.wait_open else BEYOND_CONNECTING:
+        if getattr(options, field):
+            alone = "a scan does no more than connect; ask for one port alone"
+            raise UsageError(f"{option_name(field)}: {alone}")
+    for host in hosts:
+        checked(read_host, "host", host)
+    for port in ports:
+        checked(read_ports, "port", port)
+    return options._replace(host=hosts[0] if hosts else None, ports=tuple(ports))
 
 
 def place_unix(options: Options, addresses: list[str]) -> Options:
@@ -370,7 +412,7 @@ def place_listener(options: Options, addresses: list[str]) -> Options:
     )
 
 
-def checked(check: Callable[..., None], what: str, text: str, *arguments: int) -> str:
+def checked(check: Callable[..., object], what: str, text: str, *arguments: int) -> str:
     try:
         check(text, *arguments)
     except ValueError as error:

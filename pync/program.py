@@ -50,7 +50,11 @@ def run(
         forbid(unwanted)
     with Loop(environment.clock) as loop:
         program = Program(options, environment, loop, interrupts)
-        if options.listen:
+        if options.wait_open:
+            program.wait_open()
+        elif options.ports:
+            program.scan()
+        elif options.listen:
             program.listen()
         else:
             program.connect()
@@ -85,12 +89,10 @@ class Program:
 
     def connect(self) -> None:
         try:
-            first = self._read_hops()
-            self._read_layers()
             if self._options.dials_again:
-                self._connect_again(first)
+                self._connect_again(self._read_way())
             else:
-                self._connect_once(first)
+                self._connect_once(self._read_way())
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
@@ -125,6 +127,34 @@ class Program:
             hand_over(self._environment.stdout, remote)
         else:
             remote.close()
+
+    def _read_way(self) -> Options:
+        """Prepare what is between us and a peer; how to connect to the first on the way."""
+        first = self._read_hops()
+        self._read_layers()
+        return first
+
+    def wait_open(self) -> None:
+        """Until each port has been found open."""
+        from pync.waiting import Waiting
+
+        self._mind_interrupts()
+        waiting = Waiting(self._options, self._loop, functools.partial(self._say, least=2))
+        try:
+            for self._options in waiting.each():
+                waiting.connect(self._read_way(), self._open).close()
+        except NetworkError as error:
+            error.quiet = not self._options.verbose
+            raise
+        finally:
+            waiting.close()
+
+    def scan(self) -> None:
+        from pync.scan.run import scan, targets
+
+        hosts = targets(self._options, self._environment)
+        self._mind_interrupts()  # now that standard input is read
+        scan(hosts, self._options, self._environment, self._loop)
 
     def _open(self, connecting: Connecting) -> Endpoint:
         """The connection, ready for the user's first byte."""

@@ -26,7 +26,7 @@ MANUAL = TOP / "man" / "pync.1"
 USAGE = cli.__doc__ or ""
 
 # Fields that come from elsewhere than an option, and options that never become a field.
-NOT_OPTIONS = {"host", "port", "path", "md5_key"}
+NOT_OPTIONS = {"host", "port", "ports", "path", "md5_key"}
 ANSWERED = {"--help", "--version"}
 
 

@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    """access port_file status values environment stream wire wire.crlf wire.safe_text wire.telnet
-       wire.dialogue wire.http wire.http.auth wire.http.targets
-       wire.proxy_protocol
+    """access port_file scan scan.targets status values environment stream
+       wire wire.crlf wire.safe_text wire.telnet wire.dialogue wire.probes wire.proxy_protocol
+       wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables doorkeeper interrupts loop bypass stage taps
        transports transports.memory transports.sockets
@@ -28,11 +28,12 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     """flow transports.inet transports.datagram_listeners transports.program_ends
        wire.http.proxy wire.starttls""",
-    """endings program_variables staged
+    """endings program_variables scan.doors scan.trial staged
        transports.process transports.resolver transports.tcp transports.udp transports.unix""",
-    "gateway gateway.parcels relayed rereading session",
-    "admission connecting gateway.datagram_relay dial opening reaching redial",
-    "job proxies tunnel gateway.reaching gateway.passage",
+    "gateway gateway.parcels relayed rereading scan.report session transports.knocker",
+    """admission connecting gateway.datagram_relay dial opening reaching redial
+       scan.scan""",
+    "job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
     "hub layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
     "chat gateway.server",

@@ -16,6 +16,9 @@ else:
     LINUX = hasattr(fcntl, "F_SETPIPE_SZ")
 
 # pipe(7), bytes: what a pipe holds on Linux, and what anybody may let it hold.
+WINDOWS_LIMIT = 512  # sockets that select takes there
+MANY = 1 << 20  # where there is no limit
+
 PIPE_USUAL, PIPE_LARGE = 1 << 16, 1 << 20
 
 
@@ -59,15 +62,17 @@ def has_packets(pipe: int) -> bool:
     return bool(LINUX and fcntl.fcntl(pipe, fcntl.F_GETFL) & packets)
 
 
-def raise_limit() -> None:
-    """Let this process have as many descriptors as it may: one for each client."""
+def raise_limit() -> int:
+    """Let this process have as many descriptors as it may, one for each peer; how many."""
     if os.name != "posix":
-        return
+        return WINDOWS_LIMIT
     import resource
 
     _, most = limit_at_start()
     with suppress(OSError, ValueError):  # some systems allow less than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MANY if limit == resource.RLIM_INFINITY else limit
 
 
 @functools.cache

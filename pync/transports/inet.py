@@ -8,11 +8,17 @@ import socket
 from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
-from pync.errors import LocalError, ResolveError, UsageError
+from pync.errors import LocalError, OutOfDescriptors, ResolveError, UsageError
 from pync.options import Options
 from pync.transports.handed import adopt
 from pync.transports.settings import set_socket_options
-from pync.transports.sockets import Address, closed_on_error, connect_error, reason
+from pync.transports.sockets import (
+    NO_DESCRIPTOR,
+    Address,
+    closed_on_error,
+    connect_error,
+    reason,
+)
 
 # For machines without /etc/services, such as small containers.
 WELL_KNOWN = {
@@ -46,6 +52,11 @@ class InetAddress(NamedTuple):
     @property
     def port(self) -> int:
         return int(self.sockaddr[1])
+
+    def at(self, port: int) -> InetAddress:
+        """Another port of the same host."""
+        place = (self.sockaddr[0], port, *self.sockaddr[2:])
+        return InetAddress(self.family, place, self.protocol, self.name)
 
     def __str__(self) -> str:
         return f"{self.host} port {self.port}"
@@ -155,12 +166,20 @@ def remote_addresses(options: Options, protocol: str) -> list[InetAddress]:
     """Where to connect to, as far as the local address asked for can get there."""
     port = port_number(options.port or "", protocol, options.nodns)
     addresses = look_up(options.host, port, protocol, options)
+    return within_reach(addresses, options)
+
+
+def within_reach(addresses: list[InetAddress], options: Options) -> list[InetAddress]:
+    """Those that the local address asked for can get to.  Raises UsageError if there are none."""
     if options.source is None:
         return addresses
+    protocol = addresses[0].protocol
     local = {address.family for address in local_addresses(options.source, 0, protocol, options)}
     usable = [address for address in addresses if address.family in local]
     if not usable:
-        raise UsageError(f"--source {options.source} and {options.host} are of different families")
+        raise UsageError(
+            f"--source {options.source} and {addresses[0].name} are of different families"
+        )
     return usable
 
 
@@ -188,6 +207,8 @@ def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
     try:
         sock = socket.socket(address.family, KINDS[address.protocol])
     except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise OutOfDescriptors(f"cannot open a socket: {reason(error)}") from None
         if error.errno != errno.EAFNOSUPPORT:
             raise LocalError(f"cannot open a socket: {reason(error)}") from None
         raise connect_error(address, error) from None
@@ -208,6 +229,16 @@ def bind_source(sock: socket.socket, address: InetAddress, options: Options) -> 
     if address.protocol == "tcp":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bind(sock, local)
+
+
+def refuse_ourselves(sock: socket.socket, peer: InetAddress) -> None:
+    """Raise ConnectionRefusedError for a socket that is connected with itself.
+
+    The system may have given it the very port that it connects to; then nobody else
+    has that one.
+    """
+    if sock.getsockname()[1] == peer.port and sock.getsockname() == sock.getpeername():
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
 def listening_socket(options: Options, protocol: str) -> tuple[socket.socket, tuple[str, ...]]:

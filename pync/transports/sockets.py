@@ -71,7 +71,8 @@ def lost(peer: Peer, error: OSError) -> ConnectionLost:
     """
     reset = error.errno == errno.ENOTCONN
     why = os.strerror(errno.ECONNRESET) if reset else reason(error)
-    return ConnectionLost(f"connection with {peer} lost: {why}")
+    number = errno.ECONNRESET if reset else error.errno
+    return ConnectionLost(f"connection with {peer} lost: {why}", number)
 
 
 def connect_error(peer: Peer, error: OSError) -> ConnectError:

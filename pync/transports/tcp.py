@@ -28,13 +28,25 @@ def addresses(options: Options) -> list[InetAddress]:
     return inet.remote_addresses(options, "tcp")
 
 
-def connect(address: InetAddress, options: Options) -> Attempt:
+def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
+    """As inet.outgoing_socket, for TCP."""
     sock = inet.outgoing_socket(address, options)
     with closed_on_error(sock):
         if options.md5_key:
             settings.set_md5_key(sock, options.md5_key)
-    make = functools.partial(endpoint, peer=address, options=options)
+    return sock
+
+
+def connect(address: InetAddress, options: Options) -> Attempt:
+    sock = outgoing_socket(address, options)
+    make = functools.partial(connected, peer=address, options=options)
     return SocketAttempt(sock, address.sockaddr, address, make)
+
+
+def connected(sock: socket.socket, peer: InetAddress, options: Options) -> Endpoint:
+    """What a connect has come to.  Raises OSError if the connection has gone again."""
+    inet.refuse_ourselves(sock, peer)
+    return endpoint(sock, peer, options)
 
 
 def listen(options: Options) -> Listener:
