@@ -78,7 +78,10 @@ class Relay:
         return secured
 
     @contextmanager
-    def join(self, **how: Any) -> Iterator[Tunnel]:
+    def join(self, *, at_target: int = 0, **how: Any) -> Iterator[Tunnel]:
+        """at_target: the receive buffer there."""
+        if at_target and self.listener:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, at_target)
         client = self.dial(**how)
         try:
             far = self.accept()
