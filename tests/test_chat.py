@@ -410,9 +410,9 @@ def test_two_people_talk_in_their_terminals(chat: Opens) -> None:
             ada.type("bye\n")
             grace.shows("<ada> bye\n")
             grace.type(CTRL_C)
+            assert grace.status() == -signal.SIGINT
             ada.type("are you there?\n")
             ada.shows("<announce> <user2> is disconnected.\n")
-            assert grace.status() == -signal.SIGINT
 
 
 def test_it_needs_a_listener() -> None:
