@@ -113,9 +113,9 @@ class Subscriber(Participant):
         return not (self.session.closing or self.session.inward.error)
 
     @property
-    def patience_until(self) -> float:
-        """Until when it may take nothing, from when it last took something, or had nothing to."""
-        return max(self.session.inward.moved_at, self.waits_since) + PATIENCE
+    def took_at(self) -> float:
+        """When it last took something, or else had nothing to take."""
+        return max(self.session.inward.moved_at, self.waits_since)
 
     def advance(self) -> bool:
         if self.dropped and self.session.outward.over:
@@ -182,7 +182,7 @@ class FanOut(Sink):
 
     def _wait_for(self, subscriber: Subscriber, alone: bool) -> None:
         self._awaited = subscriber
-        until = NEVER if alone else subscriber.patience_until
+        until = NEVER if alone else subscriber.took_at + PATIENCE
         if self._clock() < until:
             raise WouldBlock(condition=subscriber.outbox.changed, until=until)
         subscriber.drop()

@@ -396,8 +396,10 @@ def test_any_netcat_can_take_part(chat: Opens) -> None:
 def test_two_people_talk_in_their_terminals(chat: Opens) -> None:
     with chat() as (server, _):
         where = HERE, f"{server.port}"
-        with Terminal(*where) as ada, Terminal(*where) as grace:
-            ada.shows("is connected as <user1>.")
+        with ExitStack() as stack:
+            ada = stack.enter_context(Terminal(*where))
+            ada.shows("is connected as <user1>.")  # before anybody else can be
+            grace = stack.enter_context(Terminal(*where))
             grace.shows("already connected: <user1>.")
             ada.type("/nick ada\n")
             grace.shows("<announce> <user1> is now <ada>.\n")
