@@ -66,6 +66,7 @@ class Options(NamedTuple):
     send_only: bool = False
     stdin: str = "all"
     outbox: int = 1 << 20
+    label: bool = False
 
     interval: float | None = None
     crlf: bool = False
@@ -180,6 +181,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("mode", "unixsock"),
     ("stdin", "keep_open"),
     ("outbox", "keep_open"),
+    ("label", "listen"),
     *((field, "zero") for field in SCANS),
     ("wait_open", "zero"),
     *((field, "listen") for field in ACCESS),
@@ -202,13 +204,13 @@ NEEDS: tuple[tuple[str, ...], ...] = (
 SERVES = "listen", "proxy_type"
 NOT_PASSED_ON = (
     *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig", "stdin", "outbox"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin", "outbox", "label"),
 )
 
 # What clients say to each other goes through neither standard input nor output.
 NOT_OF_A_BROKER = (
     *("relay", "proxy_type", "fd_pass", "crlf", "interval", "safe_tty", "quit", "no_shutdown"),
-    *("recv_limit", "recv_only", "send_only", "stdin"),
+    *("recv_limit", "recv_only", "send_only", "stdin", "label"),
 )
 
 # Of a row not all can be had.
@@ -232,6 +234,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("udp", "reconnect"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),
+    ("fd_pass", "label"),
     ("unixsock", "md5sig"),
     ("unixsock", "tcp_keepalive"),
     ("unixsock", "tos"),

@@ -6,6 +6,7 @@ What only some of the modes need is imported where they begin, for a fast start.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,7 @@ class Program:
         self._loop = loop
         self._interrupts = interrupts
         self._hops: list[Hop] = []
+        self._numbers = itertools.count(1)
         self._layers: Layers | None = None
 
     def connect(self) -> None:
@@ -371,8 +373,14 @@ class Program:
             local,
             remote,
             dial.terms(options, environment, remote.has_end, bool(self._hops)),
-            dial.received(options, environment),
+            dial.received(options, environment, self._label(remote)),
         )
+
+    def _label(self, remote: Endpoint) -> str:
+        """What its lines begin with.  One without an address has a number instead."""
+        if not self._options.label:
+            return ""
+        return f"{remote.peer if remote.peer.host else f'client {next(self._numbers)}'}: "
 
     def _session_between(self, others: Ends, remote: Endpoint) -> Session:
         """One of a client with the others."""

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 LAYERS = [
     "errors address transports.descriptors",
     """access port_file scan scan.targets status values environment stream
-       wire wire.crlf wire.safe_text wire.telnet wire.dialogue wire.probes wire.proxy_protocol
+       wire wire.crlf wire.dialogue wire.label wire.probes wire.proxy_protocol wire.safe_text
+       wire.telnet
        wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables doorkeeper interrupts loop bypass stage taps
