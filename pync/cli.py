@@ -13,15 +13,22 @@ Where to:
   -6, --ipv6                   IPv6 only
   -l, --listen                 listen for a connection
   -k, --keep-open              with -l: serve any number of clients, at once
+  --broker                     with -l: pass what a client sends to all others
+  --chat                       the same by lines, with the speaker's name
   -u, --udp                    UDP instead of TCP
   -U, --unixsock               a unix socket; with -u, datagrams
   -n, --nodns                  look up no name, service or address
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
+  --retry N                    try N times more to connect
+  --reconnect                  connect again whenever the peer goes
+  --retry-delay TIME           the pause before that, more or less; usually 1s
   --fd N                       with -l: descriptor N listens already
   --port-file FILE             with -l: write the port to FILE, once it is open
+  --mode MODE                  with -lU: the path's permissions, as in 0600
   --allow LIST                 with -l: only these may connect, as in 10.0.0.1,
-                               10.0.0.0/8, 10.0.0.1-20, localhost
+                               10.0.0.0/8, 10.0.0.1-20, localhost; with -U,
+                               uid:1000, uid:alice, gid:100
   --allowfile FILE             those in FILE, too
   --deny LIST                  with -l: these may not, even if allowed
   --denyfile FILE              those in FILE, too
@@ -50,6 +57,10 @@ How it ends:
   -W N, --recv-limit N         end after N received packets
   --recv-only                  only receive: do not read standard input
   --send-only                  only send: discard what is received
+
+Many clients:
+  --stdin POLICY               with -k: all get what comes in (the default), the
+                               first alone does, or each gets the whole of it
 
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line or port
@@ -85,6 +96,12 @@ Through proxies:
                                local, both or none
   --proxy-allow RULE           with -l: where clients may go, HOST[:PORTS]; may
                                be repeated
+
+Relaying:
+  --relay TARGET               with -l: join each client with HOST:PORT, with
+                               ssl://HOST:PORT or with unix:PATH
+  --proxy-protocol VERSION     tell the target first who the client is, in the
+                               words (v1) or bytes (v2) of HAProxy's protocol
 
 Socket settings:
   -b, --broadcast              allow broadcast addresses

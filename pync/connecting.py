@@ -37,7 +37,10 @@ class Connecting:
         say: Callable[[str], None],
         addresses: Iterable[Peer] | None = None,
     ) -> None:
-        """addresses: None to look them up, which may take its time and knows no limit."""
+        """say: told of the addresses that failed, where another one accepts.
+
+        addresses: None to look them up, which may take its time and knows no limit.
+        """
         self.endpoint: Endpoint | None = None
         self._loop = loop
         self._say = say
@@ -100,9 +103,9 @@ class Connecting:
 
     def _finish(self) -> bool:
         for failure in self._failures:
-            self._say(f"pync: {failure}")
+            self._say(str(failure))
         for racer in self._racers:
-            self._say(f"pync: connect to {racer.peer.target} given up: another was quicker")
+            self._say(f"connect to {racer.peer.target} given up: another was quicker")
         self._drop_all()
         return False
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from pync.environment import Environment
 from pync.errors import OutOfDescriptors
 from pync.options import Options
-from pync.stream import Endpoint, Listener, Sink, Source, WouldBlock
+from pync.stream import NEVER, Endpoint, Listener, Sink, Source, WouldBlock
 from pync.transports import standard_streams, transport_of
 
 if TYPE_CHECKING:
+    from pync.doorkeeper import Doorkeeper, Reader
     from pync.endings import Terms
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
@@ -37,20 +38,36 @@ class Accepting:
         return False
 
 
-def listen(options: Options, complain: Callable[[str], None]) -> Listener:
-    """complain: told of each peer that may not connect."""
-    if not any((options.allow, options.allowfile, options.deny, options.denyfile)):
-        return transport_of(options).listen(options)
-    from pync.access import Doorkeeper, Entries
-    from pync.transports.inet import hosts
+def doorkeeper(options: Options, complain: Callable[[str], None]) -> Doorkeeper | None:
+    """None where everybody may connect.  complain: told of each peer that may not."""
+    if not options.restricts:
+        return None
+    from pync.doorkeeper import Doorkeeper, Entries
 
     allow = Entries("--allow", options.allow, options.allowfile)
     deny = Entries("--deny", options.deny, options.denyfile)
-    resolve = functools.partial(hosts, options=options)
-    doorkeeper = Doorkeeper(allow, deny, resolve, complain)
+    return Doorkeeper(allow, deny, reader_of_rules(options), complain)
+
+
+def listen(options: Options, door: Doorkeeper | None) -> Listener:
     listener = transport_of(options).listen(options)
-    listener.admits = doorkeeper.admits
+    if door:
+        listener.admits = door.admits
     return listener
+
+
+def reader_of_rules(options: Options) -> Reader:
+    """How those who come are known."""
+    from pync.doorkeeper import Hosts, Users
+
+    if options.unixsock:
+        from pync.transports.unix import check_credentials
+
+        check_credentials(options)
+        return Users
+    from pync.transports.inet import hosts
+
+    return functools.partial(Hosts, resolve=functools.partial(hosts, options=options))
 
 
 def local_source(options: Options, environment: Environment) -> Source:
@@ -59,7 +76,15 @@ def local_source(options: Options, environment: Environment) -> Source:
         from pync.transports.memory import Silence
 
         return Silence()
-    source = standard_streams().standard_input(environment.stdin)
+    return as_sent(standard_input(environment), options, environment)
+
+
+def standard_input(environment: Environment) -> Source:
+    return standard_streams().standard_input(environment.stdin)
+
+
+def as_sent(source: Source, options: Options, environment: Environment) -> Source:
+    """What the options make of a source on its way to a peer."""
     if options.crlf:
         from pync.taps import Translated
         from pync.wire.crlf import Crlf
@@ -124,6 +149,21 @@ def terms(
         idle=idle_limit(idle, options),
         idle_failure=idle_limit(options.idle_timeout, options),
         linger=options.linger,
+        keeps_unsent=options.reconnect,
+    )
+
+
+def terms_among_clients(options: Options, has_end: bool) -> Terms:
+    """How the session of a client with the others ends."""
+    from pync.endings import Terms
+
+    silence = None if has_end else options.timeout or DATAGRAM_PEER_IDLE
+    return Terms(
+        looks_for_peer=True,
+        silence=silence,
+        idle=options.timeout if has_end else None,
+        idle_failure=options.idle_timeout,
+        linger=NEVER,
     )
 
 

@@ -21,7 +21,8 @@ class Flow:
 
     moved: bytes.  drained_at, over_at: when, by `clock`, the source gave its last,
     and when there was nothing left to do; over: whether it is so.  error: why, if
-    not because of the end.
+    not because of the end.  left: what the source has given and the sink not got, once
+    that is sure.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Flow:
         self.over = False
         self.over_at = NEVER
         self.error: PyncError | None = None
+        self.left = b""
         self._clock = clock
         self._moved_at = clock()
         self._changed = changed
@@ -67,6 +69,7 @@ class Flow:
 
     def close(self) -> None:
         """Move no more: let go of what that needed, and of whoever was to hear of the end."""
+        self.left = self.left or self._mover.take_back()
         self._mover.close()
         self._end = self.sink.end
 

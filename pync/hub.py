@@ -75,12 +75,40 @@ class Hub:
         self._until = self._loop.clock() + FAREWELL
         for member in self._members:
             member.attendance.wind_up()
+            self._loop.wake(member)
 
     def break_off(self, error: PyncError) -> None:
         """End what is done for each, at once."""
         for member in self._members:
             self._loop.cancel(member)
             member.attendance.break_off(error)
+
+
+class Lone:
+    """A task: the attendance of one client, without a hub; raises what ended it."""
+
+    def __init__(self, loop: Loop, attendance: Attendance) -> None:
+        self._clock = loop.clock
+        self._attendance = attendance
+        self._until = NEVER  # when it has to be over
+
+    def advance(self) -> bool:
+        try:
+            return self._attendance.advance()
+        except WouldBlock as blocked:
+            if self._clock() >= self._until:
+                return False
+            blocked.until = min(blocked.until, self._until)
+            raise
+
+    def wind_up(self) -> None:
+        """Be over when the client has what is held for it, or soon."""
+        self._until = self._clock() + FAREWELL
+        self._attendance.wind_up()
+
+    def break_off(self, error: PyncError) -> None:
+        """End what is done, at once."""
+        self._attendance.break_off(error)
 
 
 class Member:

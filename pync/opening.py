@@ -29,16 +29,23 @@ PIECE = 64 * 1024  # bytes read at a time
 LAST_WORDS = 1.0  # seconds that a peer is given to hear why it failed
 
 
+def nothing() -> None:
+    """What most have to say when their time is up."""
+
+
 class Layer(NamedTuple):
     """A protocol between a peer and us: what opens it, and the endpoint seen through it.
 
     piece: bytes read at a time.  One at a time leaves in the kernel what follows.
+    late: called when the time is up.  It may raise a NetworkError in its own words, after
+    which the dialogue's last words are said if it is no TimedOut.
     """
 
     name: str
     dialogue: Dialogue
     around: Callable[[Endpoint], Endpoint]
     piece: int = PIECE
+    late: Callable[[], None] = nothing
 
 
 # What makes each of them, nearest to the wire first.
@@ -87,6 +94,7 @@ class Opening:
         """Go on with the dialogue; whether there is more to do."""
         try:
             if self._layer and self._loop.clock() >= self._until:
+                self._layer.late()
                 raise TimedOut(f"{self._layer.name} with {self.endpoint.peer.target} timed out")
             return self._step()
         except TimedOut as error:

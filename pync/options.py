@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pync.address import check_name, check_port, is_one_port
 from pync.errors import UsageError
-from pync.values import READERS, Login, Proxy
+from pync.values import READERS, Login, Proxy, Target
 
 
 class Options(NamedTuple):
@@ -28,6 +28,8 @@ class Options(NamedTuple):
     ipv6: bool = False
     listen: bool = False
     keep_open: bool = False
+    broker: bool = False
+    chat: bool = False
     udp: bool = False
     unixsock: bool = False
     nodns: bool = False
@@ -40,6 +42,10 @@ class Options(NamedTuple):
     json: bool = False
     hosts_from: str | None = None
     wait_open: float | None = None
+    retry: int | None = None
+    retry_delay: float = 1.0
+    reconnect: bool = False
+    mode: int | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -58,6 +64,7 @@ class Options(NamedTuple):
     recv_limit: int | None = None
     recv_only: bool = False
     send_only: bool = False
+    stdin: str = "all"
 
     interval: float | None = None
     crlf: bool = False
@@ -97,6 +104,9 @@ class Options(NamedTuple):
     proxy_dns: str = "remote"
     proxy_allow: tuple[str, ...] = ()
 
+    relay: Target | None = None
+    proxy_protocol: int | None = None
+
     verbose: int = 0
 
     @property
@@ -104,6 +114,15 @@ class Options(NamedTuple):
         """Who we are to proxies, or who clients of ours have to be."""
         user = self.proxy_user
         return self.proxy_auth or (Login(user, None) if user else None)
+
+    @property
+    def talks(self) -> bool:
+        """Whether there is a conversation, with standard input and output."""
+        return not (self.zero or self.fd_pass)
+
+    @property
+    def dials_again(self) -> bool:
+        return self.reconnect or self.retry is not None
 
     @property
     def reads_stdin(self) -> bool:
@@ -120,6 +139,11 @@ class Options(NamedTuple):
         return None if self.waits_for_ever else self.quit
 
     @property
+    def restricts(self) -> bool:
+        """Whether there are rules of who may connect."""
+        return any(getattr(self, field) for field in ACCESS)
+
+    @property
     def waits_for_ever(self) -> bool:
         return self.quit == -1
 
@@ -133,20 +157,31 @@ class Options(NamedTuple):
 IMPLIES = (
     *((field, "ssl") for field in Options._fields if field.startswith("ssl_")),
     ("starttls", "ssl"),
+    ("chat", "broker"),
+    ("broker", "keep_open"),
 )
 
-ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+# Whom to take for the server: of a relay, that concerns the target, and not its clients.
+OF_A_SERVER = ("ssl_verify", "ssl_insecure", "ssl_trustfile", "ssl_fingerprint", "ssl_servername")
+
+ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 SCANS = ("random", "parallel", "banner", "json", "hosts_from")  # what a scan may have
 
-BEYOND_CONNECTING = ("ssl", "via", "proxy")  # what it may not
+BEYOND_CONNECTING = ("ssl", "via", "proxy", "retry", "reconnect")  # what it may not
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
+    ("chat", "listen"),
+    ("broker", "listen"),
     ("keep_open", "listen"),
     *((field, "zero") for field in SCANS),
     ("wait_open", "zero"),
+    ("mode", "listen"),
+    ("mode", "unixsock"),
+    ("stdin", "keep_open"),
     *((field, "listen") for field in ACCESS),
+    ("retry_delay", "retry", "reconnect"),
     ("fd", "listen"),
     ("port_file", "listen"),
     ("ssl_key", "ssl_cert"),
@@ -157,13 +192,21 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("proxy_dns", "via", "proxy"),
     ("proxy_allow", "listen"),
     ("proxy_allow", "proxy_type"),
+    ("relay", "listen"),
+    ("proxy_protocol", "relay"),
 )
 
-# What a proxy server does has nothing to do with these.
+# What passes between clients and where they lead has nothing to do with these.
 SERVES = "listen", "proxy_type"
-NOT_OF_A_PROXY = (
-    *("udp", "fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig"),
+NOT_PASSED_ON = (
+    *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
+)
+
+# What clients say to each other goes through neither standard input nor output.
+NOT_OF_A_BROKER = (
+    *("relay", "proxy_type", "fd_pass", "crlf", "interval", "safe_tty", "quit", "no_shutdown"),
+    *("recv_limit", "recv_only", "send_only", "stdin"),
 )
 
 # Of a row not all can be had.
@@ -174,7 +217,17 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("half_close", "no_shutdown"),
     ("recv_only", "send_only"),
     ("no_stdin", "send_only"),
+    ("no_stdin", "stdin"),
+    ("recv_only", "stdin"),
+    *(("broker", field) for field in NOT_OF_A_BROKER),
     ("zero", "listen"),
+    ("listen", "retry"),
+    ("listen", "reconnect"),
+    ("zero", "reconnect"),
+    ("fd_pass", "reconnect"),
+    ("recv_limit", "reconnect"),
+    ("send_only", "reconnect"),
+    ("udp", "reconnect"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),
     ("unixsock", "md5sig"),
@@ -186,31 +239,40 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "port_file"),
     ("fd", "source"),
     ("fd", "source_port"),
-    *(("unixsock", field) for field in (*ACCESS, *SCANS)),
-    *(("wait_open", field) for field in SCANS),
+    *(("unixsock", field) for field in SCANS),
+    *(("wait_open", field) for field in (*SCANS, "retry", "reconnect")),
+    ("fd", "mode"),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
     ("udp", "ssl"),
     ("fd_pass", "ssl"),
     ("listen", "starttls"),
-    ("listen", "ssl_servername"),
-    ("listen", "ssl_trustfile"),
-    ("listen", "ssl_insecure"),
     ("ssl_insecure", "ssl_verify"),
     ("ssl_insecure", "ssl_trustfile"),
     ("ssl_insecure", "ssl_fingerprint"),
     ("ssl_fingerprint", "ssl_trustfile"),
+    ("via", "proxy"),
+    ("proxy_user", "proxy_auth"),
+    ("relay", "proxy_allow"),
+    ("udp", "proxy_protocol"),
+    *(("relay", field) for field in NOT_PASSED_ON),
+    ("zero", "udp", "via"),  # a proxy does not tell that nobody is there
+    ("zero", "udp", "proxy"),
+)
+
+# The same, unless there is a relay: of that, the one is about clients and the other about targets.
+EXCLUDES_ALONE: tuple[tuple[str, ...], ...] = (
+    ("listen", "ssl_servername"),
+    ("listen", "ssl_trustfile"),
+    ("listen", "ssl_insecure"),
     ("ssl_fingerprint", "ssl_client_ca"),
     ("listen", "via"),
     ("listen", "proxy"),
     ("unixsock", "via"),
     ("unixsock", "proxy"),
-    ("via", "proxy"),
-    ("proxy_user", "proxy_auth"),
-    *((*SERVES, field) for field in NOT_OF_A_PROXY),
-    ("zero", "udp", "via"),  # a proxy does not tell that nobody is there
-    ("zero", "udp", "proxy"),
+    (*SERVES, "udp"),
+    *((*SERVES, field) for field in NOT_PASSED_ON),
 )
 
 # What may have a password in it, and so is never shown.
@@ -253,13 +315,14 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     an option that lacks another, and two that exclude each other.
     """
     values = {field: read_value(field, value) for field, value in given.items()}
+    relayed = "relay" in values
     for field, other in IMPLIES:
-        if field in values:
+        if field in values and not (relayed and field in OF_A_SERVER):
             values[other] = True
     for field, *others in NEEDS:
         if field in values and values.keys().isdisjoint(others):
             raise UsageError(f"{option_name(field)} needs {listed(others, 'or')}")
-    for fields in EXCLUDES:
+    for fields in EXCLUDES if relayed else (*EXCLUDES, *EXCLUDES_ALONE):
         if values.keys() >= set(fields):
             raise UsageError(excluding(fields))
     return place(Options(**values), addresses)
@@ -285,9 +348,7 @@ def place(options: Options, addresses: list[str]) -> Options:
             raise UsageError(f"--fd has its place already, and takes no {told(addresses)}")
         return options
     if options.unixsock:
-        if options.listen and options.source:
-            raise UsageError("--source: a unix listener is where its path is")
-        return options._replace(path=only_path(addresses))
+        return place_unix(options, addresses)
     if options.listen:
         return place_listener(options, addresses)
     if options.zero:
@@ -322,10 +383,14 @@ def place_probe(options: Options, addresses: list[str]) -> Options:
     return options._replace(host=hosts[0] if hosts else None, ports=tuple(ports))
 
 
-def only_path(addresses: list[str]) -> str:
+def place_unix(options: Options, addresses: list[str]) -> Options:
+    if options.listen and options.source:
+        raise UsageError("--source: a unix listener is where its path is")
     if len(addresses) != 1:
         raise UsageError(f"--unixsock needs one path, not {told(addresses)}")
-    return addresses[0]
+    if options.mode is not None and addresses[0].startswith("@"):
+        raise UsageError("--mode: @NAME is in no file system, and has no permissions; a path has")
+    return options._replace(path=addresses[0])
 
 
 def place_listener(options: Options, addresses: list[str]) -> Options:

@@ -13,32 +13,36 @@ from pync import dial
 from pync.connecting import Connecting
 from pync.environment import Environment
 from pync.errors import (
-    ConnectError,
     Interrupted,
     NetworkError,
     OutputClosed,
     PyncError,
-    WantsNewConnection,
 )
+from pync.interrupts import Instead
 from pync.loop import Loop, Task
 from pync.options import Options
+from pync.reaching import Performance, connect
 from pync.stream import NEVER, Endpoint, Ends, Listener, Sink
 
 if TYPE_CHECKING:
+    from pync.broker import Broker
+    from pync.doorkeeper import Doorkeeper
     from pync.gateway.server import ProxyServer
-    from pync.hub import Attendance
+    from pync.hub import Attendance, Hub, Lone
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
+    from pync.relay import Relay
     from pync.session import Session
 
 
 def run(
-    options: Options, environment: Environment, interrupts: Callable[[], Task] | None = None
+    options: Options, environment: Environment, interrupts: Callable[[Instead], Task] | None = None
 ) -> None:
     """Do what `options` say.
 
-    interrupts makes the task that minds signals, once there is something that a
-    signal should not simply cut off; the look-up of a name is nothing of the kind.
+    interrupts makes the task that minds signals, of which some ask for something else
+    than our end, once there is something that a signal should not simply cut off; the
+    look-up of a name is nothing of the kind.
     """
     if unwanted := environment.variables.get("PYNC_FORBID"):
         from pync.movers import forbid
@@ -74,7 +78,7 @@ class Program:
         options: Options,
         environment: Environment,
         loop: Loop,
-        interrupts: Callable[[], Task] | None,
+        interrupts: Callable[[Instead], Task] | None,
     ) -> None:
         self._options = options
         self._environment = environment
@@ -84,18 +88,42 @@ class Program:
         self._layers: Layers | None = None
 
     def connect(self) -> None:
-        talks = not (self._options.zero or self._options.fd_pass)
         try:
-            connecting = Connecting(self._read_way(), self._loop, self._say)
-            self._mind_interrupts()
-            output = self._output() if talks else None
-            remote = self._open(connecting)
+            first = self._read_way()
+            if self._options.dials_again:
+                self._connect_again(first)
+            else:
+                self._connect_once(first)
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
-        self._tell_success(remote)
+
+    def _connect_once(self, first: Options) -> None:
+        connecting = Connecting(first, self._loop, self._say_failure)
+        self._mind_interrupts()  # after the look-up
+        output = self._output() if self._options.talks else None
+        self._use(self._open(connecting), output)
+
+    def _connect_again(self, first: Options) -> None:
+        """As often as it takes, and may take."""
+        from pync.redial import Dialler
+
+        self._mind_interrupts()
+        output = self._output() if self._options.talks else None
+
+        def dial_once() -> Endpoint:
+            return self._open(Connecting(first, self._loop, self._say_failure))
+
+        complain = self._say_failure if self._options.zero else self._environment.complain
+        dialler = Dialler(self._loop, dial_once, self._options, complain, self._say)
+        if output and self._options.reconnect:
+            dialler.keep_talking(self._local(output), self._session, self._hold)
+        else:
+            self._use(dialler.reach(), output)
+
+    def _use(self, remote: Endpoint, output: Sink | None) -> None:
         if output:
-            self._converse(remote, output)
+            self._hold(self._session(self._local(output), remote))
         elif self._options.fd_pass:
             hand_over(self._environment.stdout, remote)
         else:
@@ -107,21 +135,16 @@ class Program:
         self._read_layers()
         return first
 
-    def _tell_success(self, remote: Endpoint) -> None:
-        self._say(f"Connection to {remote.peer.reached(self._options.nodns)} succeeded!")
-        self._tell_notes(remote)
-
     def wait_open(self) -> None:
         """Until each port has been found open."""
         from pync.waiting import Waiting
 
         self._mind_interrupts()
-        waiting = Waiting(self._options, self._loop, functools.partial(self._say, least=2))
+        say = functools.partial(self._say_failure, least=2)
+        waiting = Waiting(self._options, self._loop, say)
         try:
             for self._options in waiting.each():
-                remote = waiting.connect(self._read_way(), self._open)
-                self._tell_success(remote)
-                remote.close()
+                waiting.connect(self._read_way(), self._open).close()
         except NetworkError as error:
             error.quiet = not self._options.verbose
             raise
@@ -140,29 +163,19 @@ class Program:
         endpoint = self._reach(connecting)
         if self._options.zero and not endpoint.has_end:
             self._probe(endpoint)
+        self._say(f"Connection to {endpoint.peer.reached(self._options.nodns)} succeeded!")
+        self._tell_notes(endpoint)
         return endpoint
 
     def _reach(self, connecting: Connecting) -> Endpoint:
+        open_endpoint = None if self._layers is None else self._opening
+        hop = self._hops[0] if self._hops else None
+        reaching = Performance(connect(connecting, open_endpoint, hop))
         try:
-            self._loop.run(connecting)
-        except ConnectError as error:
-            raise self._hops[0].out_of_reach(error) if self._hops else error from None
+            self._loop.run(reaching)
         finally:
-            connecting.close()
-        assert connecting.endpoint
-        if self._layers is None:
-            return connecting.endpoint
-        opening = self._opening(connecting.endpoint, connecting.deadline)
-        try:
-            self._loop.run(opening)
-        except WantsNewConnection:
-            connecting.again(opening.deadline)
-        except PyncError:
-            opening.close()
-            raise
-        else:
-            return opening.endpoint
-        return self._reach(connecting)
+            reaching.close()
+        return reaching.result
 
     def _read_hops(self) -> Options:
         """Prepare the proxies on the way, if there are any; how to connect to the first."""
@@ -189,18 +202,20 @@ class Program:
         latest = self._loop.clock() + (self._options.connect_limit or PATIENCE)
         return Opening(self._loop, endpoint, self._layers, min(deadline, latest))
 
-    def _mind_interrupts(self) -> None:
+    def _mind_interrupts(self, instead: Instead | None = None) -> None:
         if self._interrupts:
-            self._loop.spawn(self._interrupts())
+            self._loop.spawn(self._interrupts(instead or {}))
 
     def listen(self) -> None:
         serve = self._serving()
         self._read_layers()
+        door = dial.doorkeeper(self._options, self._environment.complain)
+        instead = self._rereading(door)
         if self._options.unixsock:
-            self._mind_interrupts()  # before there is a path to remove
-        listener = self._listener()
+            self._mind_interrupts(instead)  # before there is a path to remove
+        listener = self._listener(door)
         if not self._options.unixsock:
-            self._mind_interrupts()  # after the look-up
+            self._mind_interrupts(instead)  # after the look-up
         try:
             for place in listener.places:
                 self._say(f"Listening on {place}")
@@ -214,15 +229,41 @@ class Program:
 
     def _serving(self) -> Callable[[Listener], None]:
         """What is done with clients.  What that needs is read now."""
+        if self._options.relay:
+            from pync.relay import Relay
+
+            relay = Relay(self._loop, self._options, self._environment, self._say)
+            return functools.partial(self._serve_as_relay, relay)
         if self._options.proxy_type:
             from pync.gateway.server import ProxyServer
 
             server = ProxyServer(self._loop, self._options, self._environment)
             return functools.partial(self._serve_as_proxy, server)
+        if self._options.broker:
+            broker = self._broker()(self._loop, self._session_between)
+            return functools.partial(self._attend_all, attend=broker.attend)
         return self._serve if self._options.keep_open else self._serve_one
 
-    def _listener(self) -> Listener:
-        listener = dial.listen(self._options, self._environment.complain)
+    def _broker(self) -> type[Broker]:
+        if self._options.chat:
+            from pync.chat import Chat
+
+            return Chat
+        from pync.broker import Broker
+
+        return Broker
+
+    def _rereading(self, door: Doorkeeper | None) -> Instead:
+        """What SIGHUP asks for where there are files of rules."""
+        if not (door and (self._options.allowfile or self._options.denyfile)):
+            return {}
+        from pync.rereading import Rereading
+
+        rereading = Rereading(self._loop, door, self._say, self._environment.complain)
+        return {"SIGHUP": rereading.ask_for}
+
+    def _listener(self, door: Doorkeeper | None) -> Listener:
+        listener = dial.listen(self._options, door)
         if self._layers is None:
             return listener
         from pync.opening import OpeningListener
@@ -236,7 +277,7 @@ class Program:
         if self._options.fd_pass:
             hand_over(self._environment.stdout, endpoint)
         else:
-            self._converse(endpoint, output)
+            self._hold(self._session(self._local(output), endpoint))
 
     def _accept_one(self, listener: Listener) -> Endpoint:
         """The first peer; others are not listened to any more."""
@@ -250,10 +291,12 @@ class Program:
 
     def _serve(self, listener: Listener) -> None:
         """All that come, with standard input and output between them."""
-        from pync.sharing import Sharing
+        from pync.policies import attending
 
-        local = Ends(dial.local_source(self._options, self._environment), self._output())
-        self._attend_all(listener, Sharing(self._loop, local, self._session).attend)
+        attend = attending(
+            self._loop, self._options, self._environment, self._output(), self._session
+        )
+        self._attend_all(listener, attend)
 
     def _attend_all(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
         from pync.hub import Hub
@@ -265,42 +308,59 @@ class Program:
 
         raise_limit()
         hub = Hub(self._loop, listener, welcome, self._environment.complain)
+        self._run_in_order(hub, listener)
+
+    def _attend_one(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
+        from pync.hub import Lone
+
+        endpoint = self._accept_one(listener)
+        self._welcome(endpoint)
+        self._run_in_order(Lone(self._loop, attend(endpoint)), listener)
+
+    def _run_in_order(self, task: Hub | Lone, listener: Listener) -> None:
+        """Let nobody take an end before the time for the end."""
         try:
-            self._loop.run(hub)
+            self._loop.run(task)
         except Interrupted as error:
             listener.close()
-            hub.wind_up()
-            self._loop.run(hub)
-            hub.break_off(error)
+            task.wind_up()
+            self._loop.run(task)
+            task.break_off(error)
             raise
         except PyncError as error:
-            hub.break_off(error)  # so that no client takes this for the end
+            task.break_off(error)
             raise
+
+    def _serve_as_relay(self, relay: Relay, listener: Listener) -> None:
+        attend = self._attend_all if self._options.keep_open else self._attend_one
+        try:
+            attend(listener, relay.attend)
+        finally:
+            relay.close()
 
     def _serve_as_proxy(self, server: ProxyServer, listener: Listener) -> None:
         from pync.transports.descriptors import raise_limit
 
         try:
             server.warn()
-            if self._options.keep_open:
-                raise_limit()
-                self._loop.run(server.admission(listener))
-            else:
-                self._loop.run(server.visit(self._accept_one(listener)))
+            raise_limit()
+            self._loop.run(server.serving(listener))
         finally:
             server.close()
 
-    def _converse(self, remote: Endpoint, output: Sink) -> None:
-        """One session, with standard input and output."""
-        source = dial.local_source(self._options, self._environment)
-        session = self._session(Ends(source, output), remote)
+    def _local(self, output: Sink) -> Ends:
+        """Standard input and output."""
+        return Ends(dial.local_source(self._options, self._environment), output)
+
+    def _hold(self, session: Session) -> None:
+        """Lead it to its end."""
         try:
             self._loop.run(session)
         except (OutputClosed, Interrupted) as error:
             session.break_off(error)  # so that the peer does not take this for the end
             raise
         finally:
-            remote.close()
+            session.remote.close()
             moved = f"{session.inward.moved} bytes sent, {session.outward.moved} received"
             self._say(moved, least=2)
 
@@ -315,6 +375,13 @@ class Program:
             dial.terms(options, environment, remote.has_end, bool(self._hops)),
             dial.received(options, environment),
         )
+
+    def _session_between(self, others: Ends, remote: Endpoint) -> Session:
+        """One of a client with the others."""
+        from pync.session import Session
+
+        terms = dial.terms_among_clients(self._options, remote.has_end)
+        return Session(self._loop, others, remote, terms)
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse an empty datagram."""
@@ -340,7 +407,8 @@ class Program:
 
     def _welcome(self, endpoint: Endpoint) -> None:
         if self._options.verbose:
-            self._say(f"Connection received on {endpoint.peer.came_from(self._options.nodns)}")
+            numeric = self._options.nodns or self._options.relay is not None
+            self._say(f"Connection received on {endpoint.peer.came_from(numeric)}")
             self._tell_notes(endpoint)
 
     def _tell_notes(self, endpoint: Endpoint) -> None:
@@ -350,6 +418,9 @@ class Program:
     def _say(self, line: str, least: int = 1) -> None:
         if self._options.verbose >= least:
             self._environment.say(line)
+
+    def _say_failure(self, failure: str, least: int = 1) -> None:
+        self._say(f"pync: {failure}", least)
 
 
 def hand_over(stdout: int, remote: Endpoint) -> None:

@@ -39,19 +39,24 @@ class Sharing:
         loop.spawn(Broadcast(local.source, self._fan_out, loop.clock))
 
     def attend(self, endpoint: Endpoint) -> Participant:
-        outbox = MemoryPipe(OUTBOX)
+        outbox = MemoryPipe(OUTBOX, framed=endpoint.sink.framed)
         sink = self._output.share()
         session = self._open_session(Ends(outbox, sink), endpoint)
-        participant = Participant(session, outbox, sink, self._fan_out)
+
+        def leave(participant: Participant) -> None:
+            self._fan_out.remove(participant)
+            sink.release()
+
+        participant = Participant(session, outbox, leave)
         self._fan_out.add(participant)
         return participant
 
 
 class Broadcast:
-    """A task: the flow from standard input to everybody, whose failing is ours."""
+    """A task: the flow from standard input to what is for everybody, whose failing is ours."""
 
-    def __init__(self, source: Source, fan_out: FanOut, clock: Callable[[], float]) -> None:
-        self._flow = Flow(source, fan_out, clock, Condition())
+    def __init__(self, source: Source, sink: Sink, clock: Callable[[], float]) -> None:
+        self._flow = Flow(source, sink, clock, Condition())
 
     def advance(self) -> bool:
         again = self._flow.advance()
@@ -61,17 +66,16 @@ class Broadcast:
 
 
 class Participant:
-    """A task: one client's session."""
+    """A task: one client's session.  leave: told, maybe again, that it is over."""
 
     def __init__(
-        self, session: Session, outbox: MemoryPipe, sink: SharedSink, fan_out: FanOut
+        self, session: Session, outbox: MemoryPipe, leave: Callable[[Participant], None]
     ) -> None:
         self.session = session
         self.outbox = outbox
         self.full_since = NEVER  # since when its outbox has had no room
-        self._sink = sink
-        self._fan_out = fan_out
-        self._dropped: NetworkError | None = None
+        self._leave = leave
+        self.dropped: NetworkError | None = None
 
     @property
     def takes(self) -> bool:
@@ -80,27 +84,23 @@ class Participant:
 
     def advance(self) -> bool:
         try:
-            if self._dropped:
-                raise self._dropped
+            if self.dropped:
+                raise self.dropped
             again = self.session.advance()
         except NetworkError:
-            self._leave()
+            self._leave(self)
             raise
         if not again:
-            self._leave()
+            self._leave(self)
         elif self.session.closing:
             self.outbox.changed.notify()  # the fan-out need not wait for this one
         return again
 
-    def _leave(self) -> None:
-        self._fan_out.remove(self)
-        self._sink.release()
-
     def drop(self) -> None:
         """End it, for the others' sake."""
-        self._dropped = NetworkError(f"{self.session.remote.peer} takes nothing: dropped")
-        self.break_off(self._dropped)
-        self._leave()
+        self.dropped = NetworkError(f"{self.session.remote.peer} takes nothing: dropped")
+        self.break_off(self.dropped)
+        self._leave(self)
 
     def wind_up(self) -> None:
         self.session.close(Closing(patience=GRACE))

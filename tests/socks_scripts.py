@@ -14,7 +14,6 @@ from pync.wire.socks4 import Socks4, Socks4Server
 from pync.wire.socks5 import Socks5, Socks5Server
 
 PROXY = "proxy 127.0.0.1 port 1080"
-CLIENT = "127.0.0.1 port 54321 (tcp)"
 SECRET = "pass\udcffwörd"  # as an argument that is not UTF-8 comes
 SECRET_BYTES = b"pass\xffw\xc3\xb6rd"
 LONGEST = "a" * 255
@@ -157,15 +156,15 @@ class Asked(NamedTuple):
 
 
 def server4() -> Socks4Server:
-    return Socks4Server(CLIENT)
+    return Socks4Server()
 
 
 def server5() -> Socks5Server:
-    return Socks5Server(CLIENT)
+    return Socks5Server()
 
 
 def guarded5() -> Socks5Server:
-    return Socks5Server(CLIENT, is_bob)
+    return Socks5Server(is_bob)
 
 
 def connect_to(host: str, port: int, user: str = "") -> Request:
@@ -222,7 +221,7 @@ ASKED = {
         message("05 00 00 01 0a000001 1f90"),
     ),
     "5, with an empty user and password": Asked(
-        lambda: Socks5Server(CLIENT, lambda user, password: not user and not password),
+        lambda: Socks5Server(lambda user, password: not user and not password),
         [(message("05 01 02"), message("05 02")), (message("01 00 00"), message("01 00")),
          (CONNECT, b"")],
         connect_to("host", 80),

@@ -95,7 +95,7 @@ def test_after_a_refusal_the_next_is_tried_at_once(street: Street) -> None:
     closed, good = street.closed(), street.open()
     trip = Trip([closed, closed, good])
     assert trip.reached == str(good)
-    assert trip.said == 2 * [f"pync: connect to {closed.target} failed: Connection refused"]
+    assert trip.said == 2 * [f"connect to {closed.target} failed: Connection refused"]
 
 
 @pytest.mark.parametrize("silent", [1, 2])
@@ -105,9 +105,7 @@ def test_a_silent_one_costs_its_head_start_and_not_a_timeout(street: Street, sil
     trip = Trip([*mute, good])
     assert trip.reached == str(good)
     assert silent * HEAD_START <= trip.took < silent * HEAD_START + NOISE
-    assert trip.said == [
-        f"pync: connect to {one.target} given up: another was quicker" for one in mute
-    ]
+    assert trip.said == [f"connect to {one.target} given up: another was quicker" for one in mute]
 
 
 def test_the_time_limit_is_for_all_of_them(street: Street) -> None:

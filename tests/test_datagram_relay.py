@@ -447,7 +447,7 @@ class Echo:
 
 def granted(loop: Loop, control: Endpoint, ended: Callable[[], None]) -> DatagramRelay:
     """Lead the dialogue with a client, who is to get a relay."""
-    dialogue = Socks5Server("client")
+    dialogue = Socks5Server()
 
     def say() -> None:
         while words := dialogue.data_to_send(100):

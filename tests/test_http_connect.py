@@ -397,7 +397,7 @@ def test_no_message_shows_the_password() -> None:
 
 @however_cut
 def test_our_proxy_gives_us_a_tunnel(size: int) -> None:
-    client, proxy = Connect(PROXY, "::1", 8080), HttpProxy("us")
+    client, proxy = Connect(PROXY, "::1", 8080), HttpProxy()
     feed(proxy.receive, drain(client.data_to_send) + b"early", size)
     assert proxy.request
     assert (proxy.request.host, proxy.request.port) == ("::1", 8080)
@@ -407,17 +407,13 @@ def test_our_proxy_gives_us_a_tunnel(size: int) -> None:
     assert (client.established, client.surplus) == (True, b"hello")
 
 
-def test_our_proxy_is_told_who_asks_on_a_second_connection() -> None:
-    first, proxy = connect(WE), HttpProxy("us", lambda *who: who == WE)
-    with pytest.raises(ProtocolError, match="does not show valid credentials"):
-        proxy.receive(REQUEST)
-    with pytest.raises(AuthenticationNeeded) as caught:
-        first.receive(drain(proxy.data_to_send))
-    second = Connect(PROXY, HOST, PORT, WE, caught.value.challenge)
-    proxy = HttpProxy("us", lambda *who: who == WE)
-    proxy.receive(drain(second.data_to_send))
+def test_our_proxy_is_told_who_asks() -> None:
+    client, proxy = Connect(PROXY, HOST, PORT, WE), HttpProxy(lambda *who: who == WE)
+    proxy.receive(drain(client.data_to_send))
+    feed(client.receive, drain(proxy.data_to_send))
+    proxy.receive(drain(client.data_to_send))
     proxy.grant()
-    assert outcome(second, drain(proxy.data_to_send)) == "established"
+    assert outcome(client, drain(proxy.data_to_send)) == "established"
 
 
 # --- anything at all ---

@@ -26,7 +26,6 @@ from pync.wire.http.exchange import Exchange
 from pync.wire.http.proxy import HttpProxy
 from pync.wire.http.side import MOST_HEAD, PIECE
 
-CLIENT = "127.0.0.1 port 53682"
 VIA = "Via: 1.1 pync\n"
 TO_A = f"Host: a\n{VIA}Connection: close\n\n"  # the fields of a request that has none of its own
 
@@ -167,7 +166,7 @@ def granted(proxy: HttpProxy) -> Exchange:
 
 
 def begin(asked: bytes, size: int = EVERYTHING) -> tuple[HttpProxy, Exchange]:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     feed(proxy.receive, asked, size)
     return proxy, granted(proxy)
 
@@ -268,7 +267,7 @@ def test_a_client_may_end_when_it_has_asked(when: str) -> None:
 
 
 def test_a_client_may_end_when_it_has_asked_twice() -> None:
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     proxy.receive(crlf(get()) * 2)
     proxy.receive_end()
     for over in (False, True):
@@ -311,10 +310,16 @@ FAILED = {
         "HTTP/1.1 200 OK\n" + "X: y\n" * (MOST_HEAD // 4), "makes no sense in HTTP",
     ),
 }  # fmt: skip
-BAD_GATEWAY = (
-    b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 12\r\n"
-    b"Content-Type: text/plain; charset=utf-8\r\n\r\nBad Gateway\n"
-)
+
+
+def bad_gateway(why: str) -> bytes:
+    return (
+        crlf(
+            f"HTTP/1.1 502 Bad Gateway\nConnection: close\nContent-Length: {len(why) + 1}\n"
+            "Content-Type: text/plain; charset=utf-8\n\n"
+        )
+        + f"{why}\n".encode()
+    )
 
 
 def failure(exchange: Exchange, said: bytes) -> str:
@@ -337,7 +342,8 @@ def test_an_origin_that_fails_at_once_is_a_bad_gateway(said: str, words: str) ->
     _, exchange = begin(crlf(get("http://a:8080/")))
     assert failure(exchange, crlf(said)) == f"a port 8080 {words}"
     told = drain(exchange.data_to_send)
-    assert told.removeprefix(crlf(f"HTTP/1.1 100 Continue\n{VIA}\n")) == BAD_GATEWAY
+    told = told.removeprefix(crlf(f"HTTP/1.1 100 Continue\n{VIA}\n"))
+    assert told == bad_gateway(f"a port 8080 {words}")
     assert not exchange.cut
 
 
@@ -388,7 +394,7 @@ def test_a_request_that_is_cut_short_is_refused(body: str, words: str) -> None:
     _, exchange = begin(crlf("POST http://a/ HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n"))
     with pytest.raises(ProtocolError) as caught:
         receive_all(exchange, crlf(body))
-    assert str(caught.value) == f"client {CLIENT} {words}"
+    assert str(caught.value) == words
     assert drain(exchange.data_to_send).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert not drain(exchange.data_received).endswith(b"0\r\n\r\n")
 
@@ -466,7 +472,7 @@ def test_two_exchanges_pass_a_proxy_with_all_their_bytes(chunked: bool) -> None:
     request = framed(b"POST http://a/ HTTP/1.1\r\nHost: a\r\n", there, chunked)
     response = framed(b"HTTP/1.1 200 OK\r\n", back, chunked)
     source, told = Given(request * 2), Record()
-    proxy = HttpProxy(CLIENT)
+    proxy = HttpProxy()
     proxy.receive(source.read(1000))
     with Loop() as loop:
         for _ in range(2):

@@ -3,6 +3,7 @@ are."""
 
 from __future__ import annotations
 
+import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,7 @@ from gateway_talk import (
     connect_request,
     crlf,
     dial,
+    drain_to_any_end,
     port_of,
     read_grant,
     read_message,
@@ -29,7 +31,7 @@ from gateway_talk import (
     target,
 )
 from harness import Program, free_port, full_backlog
-from plain_peer import HERE, complaints, drain
+from plain_peer import HERE, complaints, drain, silent
 from socks_scripts import message
 
 Proxies = dict[str, Program]
@@ -47,7 +49,7 @@ def answer(pync: Program, request: bytes) -> bytes:
         client.sendall(request)
         told = drain(client)
         name = "{} port {}".format(*client.getsockname())
-    pync.expect(rf"pync: .*{name}.*\n")  # and a person is told as well
+    pync.expect(rf"pync: client {name}: .*\n")  # and a person is told as well
     return told
 
 
@@ -87,6 +89,28 @@ def test_a_name_that_nobody_has(kind: str, name: str, proxies: Proxies) -> None:
 def test_a_target_that_does_not_answer(kind: str, proxies: Proxies) -> None:
     with full_backlog() as port:
         assert answer(proxies[kind], ASKING[kind](HERE, port)).startswith(SLOW[kind])
+
+
+def body_of(pync: Program, request: str) -> tuple[int, str]:
+    told = http_answer(pync, request)
+    return told.status, told.body.decode()
+
+
+def test_a_web_client_is_told_the_reason_in_a_line() -> None:
+    """As it stands on stderr."""
+    with serving("http", "-w", "0.5", "--proxy-allow", HERE) as pync, target() as listener:
+        get = f"GET http://{HERE}:{{}}/ HTTP/1.1\nHost: x\n\n".format
+        connect = "CONNECT {}:{} HTTP/1.1\nHost: x\n\n".format
+        port = free_port()
+        refused = f"connect to {HERE} port {port} (tcp) failed: Connection refused\n"
+        assert body_of(pync, get(port)) == body_of(pync, connect(HERE, port)) == (502, refused)
+        with full_backlog() as port:
+            slow = f"connect to {HERE} port {port} (tcp) failed: Connection timed out\n"
+            assert body_of(pync, connect(HERE, port)) == (504, slow)
+        denied = "--proxy-allow does not name 127.0.0.9 port 80\n"
+        assert body_of(pync, connect("127.0.0.9", 80)) == (403, denied)
+        port = port_of(listener)
+        assert body_of(pync, get(port)) == (504, f"{HERE} port {port} does not answer\n")
 
 
 # What makes no sense.
@@ -166,9 +190,53 @@ def test_an_origin_that_is_silent(proxies: Proxies) -> None:
 def test_a_client_that_is_silent_in_the_middle_is_told_so(proxies: Proxies) -> None:
     """It is not the origin who is to blame."""
     with target() as listener:
+        request = f"POST http://{HERE}:{port_of(listener)}/ HTTP/1.1\nHost: x\nContent-Length: 10\n"
+        for half in ("P", request, f"{request}\nhalf"):
+            assert http_answer(proxies["http"], half).status == 408
+
+
+def test_a_client_that_is_silent_from_the_beginning_is_told_nothing(proxies: Proxies) -> None:
+    with dial(proxies["http"].port) as client:
+        assert drain_to_any_end(client) == b""
+
+
+def test_a_client_that_stops_in_the_middle_of_its_second_request_is_told_so(
+    proxies: Proxies,
+) -> None:
+    with target() as listener, dial(proxies["http"].port) as client:
+        client.sendall(crlf(f"GET http://{HERE}:{port_of(listener)}/ HTTP/1.1\nHost: x\n\nGET "))
+        with Origin(listener) as origin:
+            origin.read()
+            origin.say("HTTP/1.1 204 Nothing\n\n")
+        with client.makefile("rb") as stream:
+            assert [read_message(stream).status for _ in range(2)] == [204, 408]
+            assert stream.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("TRACE http://host/ HTTP/1.1", 501),
+        ("PRI * HTTP/2.0", 505),
+        ("GET http://host/ HTTP/2.0", 505),
+    ],
+)
+def test_what_is_not_done_for_anybody(request_line: str, status: int, proxies: Proxies) -> None:
+    assert http_answer(proxies["http"], f"{request_line}\nHost: host\n\n").status == status
+
+
+def test_a_client_may_ask_the_proxy_itself_and_then_a_target(proxies: Proxies) -> None:
+    with target() as listener, dial(proxies["http"].port) as client:
         place = f"http://{HERE}:{port_of(listener)}/"
-        request = f"POST {place} HTTP/1.1\nHost: x\nContent-Length: 10\n\nhalf"
-        assert http_answer(proxies["http"], request).status == 408
+        for hops in (0, 1):
+            request = f"OPTIONS {place} HTTP/1.1\nHost: x\nMax-Forwards: {hops}\n\n"
+            client.sendall(crlf(request))
+        with client.makefile("rb") as stream:
+            assert "OPTIONS" in read_message(stream).fields["allow"]
+            with Origin(listener) as origin:
+                assert origin.read().fields["max-forwards"] == "0"
+                origin.say("HTTP/1.1 204 Nothing\n\n")
+                assert read_message(stream).status == 204
 
 
 # Who may.
@@ -213,6 +281,19 @@ def test_who_has_the_password_is_let_in(login: str) -> None:
         assert password == " " or (tells_nothing(socks, password) and tells_nothing(http, password))
 
 
+def asked(pync: Program, request: str) -> Message:
+    """As http_answer, of a client that could answer, and leaves."""
+    with dial(pync.port) as client, client.makefile("rb") as stream:
+        client.sendall(crlf(request))
+        told = read_message(stream)
+        assert silent(client, 0.1)
+        client.shutdown(socket.SHUT_WR)
+        assert stream.read() == b""
+        name = "{} port {}".format(*client.getsockname())
+    pync.expect(f"pync: client {name}: does not show valid credentials\n")
+    return told
+
+
 WRONG = ["bob:mistaken", "bob:", "bob:secre", "bob:secret ", "bobby:secret", ":secret"]
 
 
@@ -231,7 +312,7 @@ def guarded() -> Iterator[Proxies]:
 @pytest.mark.parametrize("login", WRONG)
 def test_who_has_another_is_not(login: str, guarded: Proxies) -> None:
     assert answer(guarded["socks5"], with_password(login)) == message("05 02 01 01")
-    told = http_answer(guarded["http"], f"GET http://{HERE}/ HTTP/1.1\nHost: x\n{basic(login)}\n")
+    told = asked(guarded["http"], f"GET http://{HERE}/ HTTP/1.1\nHost: x\n{basic(login)}\n")
     assert told.status == 407
     assert tells_nothing(guarded["socks5"], "secre", "mistaken")
     assert tells_nothing(guarded["http"], "secre", "mistaken", basic(login).split()[-1])
@@ -240,15 +321,30 @@ def test_who_has_another_is_not(login: str, guarded: Proxies) -> None:
 def test_who_has_none_is_asked(guarded: Proxies) -> None:
     assert answer(guarded["socks5"], message("05 01 00")) == message("05 ff")
     for request in (f"GET http://{HERE}/", f"CONNECT {HERE}:80"):
-        told = http_answer(guarded["http"], f"{request} HTTP/1.1\nHost: x\n\n")
+        told = asked(guarded["http"], f"{request} HTTP/1.1\nHost: x\n\n")
         assert told.status == 407
         assert told.fields["proxy-authenticate"].startswith("Basic realm=")
+
+
+def test_who_is_asked_may_answer_on_the_same_connection(guarded: Proxies) -> None:
+    with target() as listener, dial(guarded["http"].port) as client:
+        request = f"POST http://{HERE}:{port_of(listener)}/ HTTP/1.1\nHost: x\nContent-Length: 3\n"
+        with client.makefile("rb") as stream:
+            for wrong in ("", basic("bob:mistaken")):
+                client.sendall(crlf(f"{request}{wrong}\n") + b"abc")
+                told = read_message(stream)
+                assert (told.status, told.fields.get("connection")) == (407, None)
+            client.sendall(crlf(f"{request}{basic('bob:secret')}\n") + b"abc")
+            with Origin(listener) as origin:
+                assert origin.read().body == b"abc"
+                origin.say("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+            assert read_message(stream).body == b"ok"
 
 
 @pytest.mark.parametrize("field", ["Basic", "Basic !", "Basic Ym9i", "Digest x", "Bearer c2VjcmV0"])
 def test_a_proof_that_is_none(field: str, guarded: Proxies) -> None:
     request = f"CONNECT {HERE}:80 HTTP/1.1\nHost: x\nProxy-Authorization: {field}\n\n"
-    assert http_answer(guarded["http"], request).status == 407
+    assert asked(guarded["http"], request).status == 407
 
 
 def test_the_password_does_not_go_on_to_the_origin(guarded: Proxies) -> None:

@@ -279,7 +279,7 @@ class Uploading(Source):
 @pytest.mark.parametrize("moment", [1, 10, 30])
 def test_an_origin_that_breaks_while_it_is_written_to_has_not_ended_its_answer(moment: int) -> None:
     """The reset is met by the writing or the reading; the other finds an end then."""
-    dialogue = HttpProxy("the client")
+    dialogue = HttpProxy()
     dialogue.receive(b"POST http://host/ HTTP/1.1\r\nHost: host\r\nContent-Length: 1000000\r\n\r\n")
     exchange = dialogue.grant()
     assert exchange

@@ -189,7 +189,7 @@ def test_silence_ends_a_client_at_any_stage_with_a_line(kind: str, listener: soc
         assert serves(kind, pync, listener)
         for client in silent:
             drain_to_any_end(client)
-            pync.expect(rf"pync: \w+ with {HERE} port {client.getsockname()[1]} .*timed out\n")
+            pync.expect(rf"pync: client {HERE} port {client.getsockname()[1]}: timed out.*\n")
         assert float(LIMIT) < time.monotonic() - begin < 2.0
         assert pync.text().count("pync: ") == len(silent)
 
@@ -261,6 +261,7 @@ def test_a_request_without_an_end_has_an_end_here(
     kind: str, words: Callable[[], Iterator[bytes]], proxies: Proxies, listener: socket.socket
 ) -> None:
     pync = proxies[kind]
+    assert serves(kind, pync, listener)
     before = pync.peak_memory
     with dial(pync.port) as client:
         flood_with(client, words())
@@ -311,7 +312,7 @@ def test_one_who_asks_and_asks_and_never_reads_is_held_up_and_then_ended(
                 origin.read()
                 origin.say(f"HTTP/1.1 200 OK\nContent-Length: {64 * MIB}\n\n")
                 flood_with(origin.sock, iter(partial(bytes, 65536), b""))
-            pync.expect(f"pync: client {HERE} port {client.getsockname()[1]} takes nothing\n")
+            pync.expect(f"pync: client {HERE} port {client.getsockname()[1]}: takes nothing\n")
             wait_for(lambda: len(descriptors(pync.pid)) == before)
         assert serves("http", pync, listener)
 

@@ -177,6 +177,22 @@ def test_a_reset_behind_tls_is_no_end(authority: Authority, listener: socket.soc
             client.recv(1)
 
 
+def test_nobody_is_advised_what_no_proxy_can_do(
+    authority: Authority, listener: socket.socket
+) -> None:
+    """--no-shutdown is for whose own input has ended."""
+    leaf = authority.leaf["valid"]
+    tls = ("--ssl-cert", f"{leaf.chain}", "--ssl-key", f"{leaf.key}")
+    with serving("socks5", *tls) as pync, over_tls(authority, pync.port) as client:
+        client.sendall(ASKING["socks5"](HERE, port_of(listener)))
+        read_grant("socks5", client)
+        accept(listener).close()
+        assert client.recv(1) == b""
+        client.shutdown(socket.SHUT_WR)  # without a word of TLS
+        who = "{} port {}".format(*client.getsockname())
+        pync.expect(f"pync: client {who}: .* without close_notify, something may be missing\n")
+
+
 def test_silence_before_tls_is_ended(authority: Authority, listener: socket.socket) -> None:
     leaf = authority.leaf["valid"]
     options = ("-w", "0.3", "--ssl-cert", f"{leaf.chain}", "--ssl-key", f"{leaf.key}")
@@ -186,7 +202,7 @@ def test_silence_before_tls_is_ended(authority: Authority, listener: socket.sock
             client.sendall(b"\5\1")
             with pytest.raises(OSError):  # noqa: PT011
                 receive(client, 1)
-        pync.expect("pync: TLS .*timed out\n(?s:.*)pync: SOCKS5 .*timed out\n")
+        pync.expect("pync: TLS .*timed out\n(?s:.*)pync: client .*: timed out: .*\n")
 
 
 # Which way the bytes take.
@@ -217,6 +233,20 @@ class Until:
         return False
 
 
+class HostOfAll:
+    """left: whether a visit is over."""
+
+    def __init__(self, routes: Routes) -> None:
+        self.find_way = routes.find
+        self.left = False
+
+    def take_turn(self, visit: Visit) -> None:
+        pass
+
+    def part(self, visit: Visit, error: NetworkError | None) -> None:
+        self.left = True
+
+
 @pytest.mark.skipif(not hasattr(os, "splice"), reason="splice is for Linux")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
@@ -240,15 +270,11 @@ def test_a_tunnel_is_moved_by_the_kernel_where_nothing_is_glued_to_the_request(
         visitor = SocketEndpoint(accept(door), UnixAddress("visitor"), TcpSink)
         client.sendall(ASKING[kind](host, port_of(listener)) + glued)
         seen = Chosen(monkeypatch)
-        over: list[Visit] = []
-
-        def ended(visit: Visit, error: NetworkError | None) -> None:
-            over.append(visit)
-
-        loop.spawn(Visit(loop, visitor, service, routes.find, limits(options), ended))
+        host_of_all = HostOfAll(routes)
+        loop.spawn(Visit(loop, visitor, service, limits(options), host_of_all))
         loop.run(Until(lambda: len(seen.kinds) == 2))
         assert seen.kinds == chosen
         client.shutdown(socket.SHUT_WR)
         accept(listener).close()
-        loop.run(Until(lambda: bool(over)))
+        loop.run(Until(lambda: host_of_all.left))
         routes.close()

@@ -22,6 +22,7 @@ from gateway_talk import (
     breaks,
     dial,
     digest,
+    drain_to_any_end,
     duplex,
     port_of,
     read_grant,
@@ -32,7 +33,7 @@ from gateway_talk import (
     tunnel,
     wait_for,
 )
-from harness import PATIENCE, Program, descriptors, full_backlog, needs_ipv6
+from harness import PATIENCE, Program, descriptors, free_port, full_backlog, needs_ipv6
 from plain_peer import (
     HERE,
     LITTLE,
@@ -42,6 +43,7 @@ from plain_peer import (
     flood,
     reset,
     silent,
+    start,
 )
 
 MUCH = os.urandom(3 << 20)
@@ -260,7 +262,9 @@ def test_a_client_that_breaks_off_before_its_target_answers_is_not_waited_for(ki
             wait_for(lambda: len(descriptors(pync.pid)) == before + 2)
             reset(client)
         begin = time.monotonic()
-        pync.expect(f"pync: connection with {HERE} port .* lost: Connection reset by peer")
+        pync.expect(
+            f"pync: client {HERE} port .*: connection with .* lost: Connection reset by peer"
+        )
         wait_for(lambda: len(descriptors(pync.pid)) == before)
         assert time.monotonic() - begin < PATIENCE / 2
 
@@ -328,5 +332,96 @@ def test_without_keep_open_no_second_client_is_let_in(listener: socket.socket) -
         dial(pync.port)
 
 
-def lone(kind: str) -> Program:
-    return Program.pync("-lv", "--proxy-type", kind, HERE, "0")
+def lone(kind: str, *options: str) -> Program:
+    return Program.pync("-lv", "--proxy-type", kind, *options, HERE, "0")
+
+
+def leaves(_: socket.socket) -> None:
+    """As one does who only looks whether somebody listens."""
+
+
+def says(words: bytes) -> Callable[[socket.socket], None]:
+    def play(client: socket.socket) -> None:
+        client.sendall(words)
+        drain_to_any_end(client)
+
+    return play
+
+
+def asked(client: socket.socket) -> None:
+    client.sendall(ASKING["http"](HERE, 80))
+    client.shutdown(socket.SHUT_WR)
+    assert drain(client).startswith(b"HTTP/1.1 407 ")
+
+
+def vanishes(client: socket.socket) -> None:
+    client.sendall(ASKING["socks5"](HERE, 80)[:-1])
+    reset(client)
+
+
+def vanishes_with_a_wish(client: socket.socket) -> None:
+    with full_backlog() as port:
+        client.sendall(ASKING["socks5"](HERE, port))
+        assert client.recv(2) == b"\5\0"
+        reset(client)
+
+
+LOGIN = ("--proxy-auth", "bob:secret")
+ALLOWED = ("--proxy-allow", HERE)
+NO_TURNS = {
+    "a look": ("http", (), leaves),
+    "nonsense": ("http", (), says(b"nonsense\r\n\r\n")),
+    "no password": ("http", LOGIN, asked),
+    "what is not allowed": ("http", ALLOWED, says(ASKING["http"]("127.0.0.9", 80))),
+    "a look at SOCKS": ("socks5", (), leaves),
+    "nonsense for SOCKS": ("socks5", (), says(b"nonsense")),
+    "a wrong password": ("socks5", LOGIN, says(b"\5\1\2\1\3bob\1x")),
+    "what SOCKS must not reach": ("socks5", ALLOWED, says(ASKING["socks5"]("127.0.0.9", 80))),
+    "a reset": ("socks5", (), vanishes),
+    "a reset while it waits": ("socks5", (), vanishes_with_a_wish),
+}
+
+
+@pytest.mark.parametrize("name", NO_TURNS)
+def test_the_one_turn_is_left_to_who_gets_its_way(name: str, listener: socket.socket) -> None:
+    kind, options, play = NO_TURNS[name]
+    with lone(kind, *options) as pync:
+        for _ in range(3):
+            with dial(pync.port) as client:
+                play(client)
+        through = f"{kind}://bob:secret@{HERE}:{pync.port}"
+        with start("-x", through, HERE, f"{port_of(listener)}", stdin=b"hello") as client:
+            with accept(listener) as far:
+                assert drain(far) == b"hello"
+                with pytest.raises(ConnectionRefusedError):
+                    dial(pync.port)
+                send_all(far, b"and back")
+            assert client.finish() == (0, b"and back", "")
+        result = pync.finish()
+    assert result.status == 0
+    assert len(complaints(result)) == (0 if play is leaves and kind == "http" else 3)
+
+
+def test_who_waits_while_another_gets_the_one_turn_is_cut_off(listener: socket.socket) -> None:
+    with lone("http") as pync, dial(pync.port) as silent, dial(pync.port) as waiting:
+        with full_backlog() as port:
+            waiting.sendall(ASKING["http"](HERE, port))
+            pync.expect(f"wants {HERE} port {port}\n")
+            with tunnel("http", pync.port, listener) as (client, far):
+                for other in (silent, waiting):
+                    assert drain_until_reset(other) == b""
+                    who = "{} port {}".format(*other.getsockname())
+                    pync.expect(f"pync: client {who}: another client has the one turn; .*\n")
+                send_all(client, b"")
+                send_all(far, b"")
+        assert pync.finish().status == 0
+
+
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+def test_the_one_turn_may_be_for_a_target_that_cannot_be_reached(kind: str) -> None:
+    with lone(kind) as pync, dial(pync.port) as client:
+        client.sendall(ASKING[kind](HERE, free_port()))
+        drain(client)
+        result = pync.finish()
+    assert result.status == 1
+    assert "Connection refused" in complaints(result)[0]

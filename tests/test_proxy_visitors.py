@@ -68,6 +68,19 @@ def test_curl_that_has_to_show_a_password(kind: str, web: int) -> None:
                 assert refused.out == b""
 
 
+@pytest.mark.parametrize("options", [(), ("-p",)], ids=["an exchange", "a tunnel"])
+def test_curl_answers_on_the_connection_on_which_it_was_asked(
+    options: tuple[str, ...], web: int
+) -> None:
+    with serving("http", "--proxy-auth", LOGIN) as pync:
+        through = ("--proxy", f"http://{HERE}:{pync.port}", "--proxy-user", LOGIN)
+        page = f"http://{HERE}:{web}/romeo.txt"
+        assert curl(*through, "--proxy-anyauth", *options, page).out == ROMEO.encode()
+        pync.expect("wants")
+        assert pync.text().count("Connection received") == 1
+        assert "pync: " not in pync.text()
+
+
 def test_curl_with_tls_on_the_way_to_the_proxy(authority: Authority, web: int) -> None:
     leaf = authority.leaf["valid"]
     tls = ("--ssl-cert", f"{leaf.chain}", "--ssl-key", f"{leaf.key}")

@@ -15,7 +15,6 @@ from socks_scripts import (
     ASKED,
     ASKED_FOR_PROOF,
     ASKING,
-    CLIENT,
     CONNECT,
     EVERYTHING,
     GRANTED_5,
@@ -379,7 +378,7 @@ def test_a_server_turns_a_client_away(
     with pytest.raises(ProtocolError) as caught:
         dialogue.receive(heard)
     protocol = "SOCKS4" if server is server4 else "SOCKS5"
-    assert str(caught.value) == failed(protocol, CLIENT, why)
+    assert str(caught.value) == f"{protocol} failed: {why}"
     assert say(dialogue) == message(agreed) + refusal
     assert (dialogue.request, dialogue.established) == (None, False)
     assert dialogue.refused == bool(refusal)

@@ -1,4 +1,4 @@
-"""HTTP exchanges on their way through a proxy, and what is between two of them."""
+"""HTTP exchanges on their way through a proxy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pync.errors import PyncError, TimedOut
 from pync.flow import Flow
 from pync.loop import Loop
-from pync.stage import Dialogue, Stage
-from pync.stream import EndOfStream, Endpoint, Sink, Source, WouldBlock
+from pync.stage import Stage
+from pync.stream import Endpoint, Sink, Source, WouldBlock
 from pync.wire.http.exchange import Exchange
 
 REQUEST_TIMEOUT, BAD_GATEWAY, GATEWAY_TIMEOUT = 408, 502, 504
-PIECE = 64 * 1024  # bytes of a next request that are read at a time
 
 
 class Passage:
@@ -63,7 +62,7 @@ class Passage:
                 self._close()
                 return False
             if due <= self._loop.clock():
-                self._give_up(TimedOut(f"client {self._client.peer} takes nothing"))
+                self._give_up(TimedOut("takes nothing"))
         elif self._answer.error:
             self._fail(BAD_GATEWAY, str(self._answer.error))
         elif due <= self._loop.clock():
@@ -74,7 +73,7 @@ class Passage:
         """Whose it is: the client may not have said all that it wants."""
         if self._exchange.asked or self._question.stuck:
             return GATEWAY_TIMEOUT, f"{self._origin.peer} does not answer"
-        return REQUEST_TIMEOUT, f"client {self._client.peer} says only half of its request"
+        return REQUEST_TIMEOUT, "says only half of its request"
 
     def _stop_asking(self) -> None:
         """What has been read of the next request is kept; no more is."""
@@ -98,25 +97,3 @@ class Passage:
         for fd in self._origin.descriptors:
             self._loop.forget(fd)
         self._origin.close()
-
-
-class Pause:
-    """A task: from one exchange to what the client says next; silence is its end."""
-
-    def __init__(self, loop: Loop, client: Endpoint, dialogue: Dialogue, limit: float) -> None:
-        self._clock = loop.clock
-        self._client = client
-        self._dialogue = dialogue
-        self._until = loop.clock() + limit
-
-    def advance(self) -> bool:
-        try:
-            self._dialogue.receive(self._client.source.read(PIECE))
-        except EndOfStream:
-            self._dialogue.receive_end()
-        except WouldBlock as blocked:
-            if self._clock() < self._until:
-                blocked.until = min(blocked.until, self._until)
-                raise
-            self._dialogue.receive_end()
-        return False

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from pync.errors import NetworkError, PyncError
+from pync.errors import NetworkError, PyncError, TimedOut
 from pync.gateway.reaching import Way
 from pync.loop import Loop
 from pync.stage import Dialogue
-from pync.stream import Endpoint, WouldBlock
+from pync.stream import EndOfStream, Endpoint, WouldBlock
 from pync.wire.http.exchange import Exchange
 
+PIECE = 64 * 1024  # bytes of a next request that are read at a time
 ATTENTION = 0.5  # seconds after which a client that has gone is noticed
 
 
@@ -38,11 +39,15 @@ class ProxyDialogue(Dialogue, Protocol):
     """The dialogue with a client.
 
     request: what it wants, once that is known; then one of the others is called.
-    over: whether it wants nothing (more).  surplus: what came behind the request.
+    over: whether it wants nothing (more).  failure: what is to be told of it then, if
+    anything is.  surplus: what came behind the request.
     """
 
     @property
     def over(self) -> bool: ...
+
+    @property
+    def failure(self) -> NetworkError | None: ...
 
     @property
     def request(self) -> Wish | None: ...
@@ -53,8 +58,11 @@ class ProxyDialogue(Dialogue, Protocol):
     def grant(self, bound_host: str, bound_port: int, /) -> Exchange | None:
         """The way is found.  What stands between the two; None for a tunnel."""
 
-    def refuse(self, code: int, /) -> None:
+    def refuse(self, code: int, why: str, /) -> None:
         """There is no way to the target, or there must not be."""
+
+    def late(self) -> None:
+        """The client takes too long to say what it wants.  May raise ProtocolError."""
 
 
 class Codes(NamedTuple):
@@ -72,7 +80,7 @@ class Reception:
     """A dialogue (see stage.Dialogue) at the end of which there is a way to what is wanted.
 
     way: None if nothing is wanted.  exchange: what stands between the client and the
-    target; None for a tunnel.
+    target; None for a tunnel.  found: called before the client is told how the search ended.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class Reception:
         dialogue: ProxyDialogue,
         codes: Codes,
         find_way: Callable[[Wish], Way],
+        found: Callable[[Way], None],
     ) -> None:
         self.way: Way | None = None
         self.exchange: Exchange | None = None
@@ -90,6 +99,7 @@ class Reception:
         self._dialogue = dialogue
         self._codes = codes
         self._find_way = find_way
+        self._found = found
         self._finding: Way | None = None
         self._answered = False
 
@@ -124,10 +134,11 @@ class Reception:
             self._check_client()
             raise WouldBlock(after=ATTENTION, condition=way.changed)
         self._answered = True
+        self._found(way)
         if way.error:
-            self._dialogue.refuse(self._codes.of(way.error))
             why = str(way.error).replace("\n", "; ")
-            raise NetworkError(f"client {self._client.peer}: {why}")
+            self._dialogue.refuse(self._codes.of(way.error), why)
+            raise NetworkError(why)
         self.way = way
         self.exchange = self._dialogue.grant(*way.bound)
 
@@ -138,7 +149,37 @@ class Reception:
             self._answered = True  # there is nobody to answer any more
             raise
 
+    def late(self) -> None:
+        """The time is up.  Raises NetworkError."""
+        if self._dialogue.request:
+            raise TimedOut("timed out: it does not take its answer")
+        self._dialogue.late()
+        raise TimedOut("timed out: it does not say what it wants")
+
     def close(self) -> None:
         """Give it up."""
         if self._finding:
             self._finding.close()
+
+
+class Pause:
+    """A task: from one exchange to what the client says next; silence is its end."""
+
+    def __init__(self, loop: Loop, client: Endpoint, dialogue: ProxyDialogue, limit: float) -> None:
+        self._clock = loop.clock
+        self._client = client
+        self._dialogue = dialogue
+        self._until = loop.clock() + limit
+
+    def advance(self) -> bool:
+        try:
+            self._dialogue.receive(self._client.source.read(PIECE))
+        except EndOfStream:
+            self._dialogue.receive_end()
+        except WouldBlock as blocked:
+            if self._clock() < self._until:
+                blocked.until = min(blocked.until, self._until)
+                raise
+            self._dialogue.late()
+            self._dialogue.receive_end()
+        return False

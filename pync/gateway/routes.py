@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_network
 from typing import cast
 
 from pync.access import TargetRules
@@ -15,10 +14,9 @@ from pync.gateway.reaching import Associating, NoWay, Reaching, Way
 from pync.gateway.reception import Wish
 from pync.loop import Loop
 from pync.options import Options
-from pync.relayed import plain_address
-from pync.stream import Endpoint, Peer
+from pync.stream import Endpoint
 from pync.transports.inet import InetAddress, Lookup
-from pync.transports.resolver import Resolver
+from pync.transports.resolver import Resolver, owner
 
 
 class Routes:
@@ -42,23 +40,24 @@ class Routes:
     def find(self, wish: Wish, client: Endpoint) -> Way:
         """To what `client` wants; a task that is not spawned yet."""
         if wish.datagrams:
-            self._say(f"{client.peer} wants datagrams relayed")
+            self._tell(client, "wants datagrams relayed")
             return Associating(self._loop, partial(self._relay, wish, client))
-        self._say(f"{client.peer} wants {wish.host} port {wish.port}")
+        self._tell(client, f"wants {wish.host} port {wish.port}")
         lookup = self._look_up(client, "tcp", wish.host, wish.port)
         deadline = self._loop.clock() + self._limit
-        return Reaching(self._loop, wish.host, lookup, partial(self._connect, wish), deadline)
+        connect = partial(self._connect, wish, client)
+        return Reaching(self._loop, wish.host, lookup, connect, deadline)
 
     def _look_up(self, client: Endpoint, protocol: str, host: str, port: int) -> Lookup:
         if not self._rules.may_ask_for(host, port):
             return NoWay(forbidden(host, port))
         return self._resolver.look_up(host, port, protocol, self._options, owner(client.peer))
 
-    def _connect(self, wish: Wish, found: list[InetAddress]) -> Connecting:
+    def _connect(self, wish: Wish, client: Endpoint, found: list[InetAddress]) -> Connecting:
         addresses = [address for address in found if self._may_reach(address)]
         if not addresses:
             raise forbidden(wish.host, wish.port)
-        return Connecting(self._options, self._loop, self._say, addresses)
+        return Connecting(self._options, self._loop, partial(self._tell, client), addresses)
 
     def _may_reach(self, address: InetAddress) -> bool:
         return self._rules.may_reach(address.name or address.host, address.port, address.host)
@@ -72,19 +71,11 @@ class Routes:
         policy = Policy(partial(self._look_up, client, "udp"), self._may_reach)
         return DatagramRelay(self._loop, client, options, place, policy, ended)
 
+    def _tell(self, client: Endpoint, line: str) -> None:
+        self._say(f"client {client.peer}: {line}")
+
     def close(self) -> None:
         self._resolver.close()
-
-
-def owner(client: Peer) -> str:
-    """Whom look-ups for it are put down to: its host.
-
-    In IPv6 one host may have all addresses of a network of 64 bits (RFC 4291 section 2.5.4).
-    """
-    address = plain_address(client.host)
-    if address is None or address.version == 4:
-        return client.host
-    return str(ip_network((address.packed, 64), strict=False))
 
 
 def forbidden(host: str, port: int) -> Forbidden:

@@ -12,25 +12,26 @@ from pync.access import TargetRule, TargetRules, read_target
 from pync.admission import Admission
 from pync.environment import Environment
 from pync.errors import Forbidden, NetworkError, ResolveError, UsageError
-from pync.gateway.reception import Codes, ProxyDialogue
+from pync.gateway.reaching import Way
+from pync.gateway.reception import Codes, ProxyDialogue, Wish
 from pync.gateway.routes import Routes
 from pync.gateway.visit import ANSWER_LIMIT, Limits, Service, Visit
-from pync.loop import Loop
+from pync.loop import Loop, Task
 from pync.opening import PATIENCE
 from pync.options import Options
 from pync.proxies import password
-from pync.stream import Condition, Endpoint, Listener
+from pync.stream import Condition, Endpoint, Listener, WouldBlock
 from pync.values import Login
+from pync.wire.dialogue import Check
 
 OPEN_PROXY = (
     "Anybody may go anywhere through this proxy: "
     "an address to listen on, --proxy-auth, --allow or --proxy-allow would say who, and where"
 )
 
-Check = Callable[[str, str], bool]  # whether that user has that password
+TAKEN = "another client has the one turn; --keep-open serves any number"
 
-
-Dialogues = Callable[[str], ProxyDialogue]  # with a client, as messages name it
+Dialogues = Callable[[], ProxyDialogue]  # one for each client
 
 
 class Kind(NamedTuple):
@@ -82,6 +83,39 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+class Turn:
+    """A task: lets clients in until one gets its way, and lasts as long as that one.
+
+    visit: of that one, once it is known.  over: whether it has left.
+    left: notified when one has.
+    """
+
+    def __init__(
+        self, loop: Loop, listener: Listener, admission: Admission, left: Condition
+    ) -> None:
+        self.visit: Visit | None = None
+        self.over = False
+        self._loop = loop
+        self._listener = listener
+        self._admission = admission
+        self._left = left
+
+    def advance(self) -> bool:
+        if self.over:
+            return False
+        if self.visit:
+            raise WouldBlock(condition=self._left)
+        return self._admission.advance()
+
+    def take(self, visit: Visit) -> None:
+        """Nobody else is let in any more."""
+        self.visit = visit
+        for fd in self._listener.descriptors:
+            self._loop.forget(fd)
+        self._listener.close()
+        self._loop.wake(self)
+
+
 class ProxyServer:
     """Serves clients as a proxy, any number of them."""
 
@@ -96,6 +130,7 @@ class ProxyServer:
         self._routes = Routes(loop, onward, rules(options), self._limits.open, self._say)
         self._visits: set[Visit] = set()
         self._left = Condition()
+        self._turn: Turn | None = None
 
     def warn(self) -> None:
         """Say so if anybody may use it, from anywhere."""
@@ -104,27 +139,41 @@ class ProxyServer:
         if not (places or options.login or options.ssl_client_ca or options.proxy_allow):
             self._environment.say(OPEN_PROXY)
 
-    def admission(self, listener: Listener) -> Admission:
-        """A task: serves all that come, for ever."""
-        return Admission(listener, self._admit, self._environment.complain, self._left)
+    def serving(self, listener: Listener) -> Task:
+        """A task: serves all that come; without --keep-open, the first that gets its way."""
+        admission = Admission(listener, self._admit, self._environment.complain, self._left)
+        if self._options.keep_open:
+            return admission
+        self._turn = Turn(self._loop, listener, admission, self._left)
+        return self._turn
 
     def _admit(self, client: Endpoint) -> None:
-        self._loop.spawn(self.visit(client))
-
-    def visit(self, client: Endpoint) -> Visit:
-        """A task: serves this one.  Without --keep-open it raises what ends it."""
         self._say(f"Connection received on {client.peer.came_from(numeric=True)}")
-        find_way = self._routes.find
-        visit = Visit(self._loop, client, self._service, find_way, self._limits, self._part)
+        visit = Visit(self._loop, client, self._service, self._limits, self)
         self._visits.add(visit)
-        return visit
+        self._loop.spawn(visit)
 
-    def _part(self, visit: Visit, error: NetworkError | None) -> None:
+    def find_way(self, wish: Wish, client: Endpoint) -> Way:
+        return self._routes.find(wish, client)
+
+    def take_turn(self, visit: Visit) -> None:
+        """Without --keep-open the others cannot be served any more."""
+        if self._turn and self._turn.visit is None:
+            self._turn.take(visit)
+            for other in self._visits - {visit}:
+                self._environment.complain(f"{other}: {TAKEN}")
+                other.break_off()
+            self._visits = {visit}
+
+    def part(self, visit: Visit, error: NetworkError | None) -> None:
+        """Raises the error of the one that has the one turn."""
         self._visits.discard(visit)
         self._left.notify()
-        if error and not self._options.keep_open:
-            raise error
-        if error:
+        if self._turn and visit is self._turn.visit:
+            self._turn.over = True
+            if error:
+                raise error
+        elif error:
             self._environment.complain(str(error))
 
     def _say(self, line: str) -> None:

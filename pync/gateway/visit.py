@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from pync.endings import DRAIN, GRACE, Closing, Terms
-from pync.errors import NetworkError, ProtocolError, TimedOut
-from pync.gateway.passage import Passage, Pause
+from pync.endings import Terms
+from pync.errors import Forbidden, NetworkError, ProtocolError
+from pync.gateway.passage import Passage
 from pync.gateway.reaching import Association, Way
-from pync.gateway.reception import Codes, ProxyDialogue, Reception, Wish
-from pync.loop import Loop, Task
+from pync.gateway.reception import Codes, Pause, ProxyDialogue, Reception, Wish
+from pync.loop import Loop
 from pync.opening import PATIENCE, Layer, Opening, cut, last_words
+from pync.reaching import Performance, Script
 from pync.session import Session
-from pync.stream import NEVER, Endpoint, Ends
+from pync.stream import NEVER, Endpoint
 from pync.taps import Unread
-from pync.transports.memory import Discard, Given
+from pync.tunnel import Tunnel, cut_off, take_leave
 from pync.wire.http.exchange import Exchange
 
 MOST_LAST_WORDS = 64 * 1024  # bytes
 ANSWER_LIMIT = 60.0  # seconds that an origin may be silent, if no option says otherwise
-
-Script = Generator[Task, None, None]
 
 
 class Service(NamedTuple):
     """A kind of proxy: how it talks with a client, and what it calls failures."""
 
     name: str
-    dialogue: Callable[[str], ProxyDialogue]
+    dialogue: Callable[[], ProxyDialogue]
     codes: Codes
 
 
@@ -45,60 +44,65 @@ class Limits(NamedTuple):
     idle_failure: float | None = None
 
 
-class Visit:
-    """A task: one client, from its first word to its last byte.
+class Host(Protocol):
+    """Whom clients visit."""
 
-    ended: told when it is over, with what ended it if it failed.
-    """
+    def find_way(self, wish: Wish, client: Endpoint, /) -> Way:
+        """To what `client` wants; a task that is not spawned yet."""
+
+    def take_turn(self, visit: Visit, /) -> None:
+        """It gets its way, as far as that is up to us.  May be repeated."""
+
+    def part(self, visit: Visit, error: NetworkError | None, /) -> None:
+        """It is over.  error: what ended it if it failed, which names the client."""
+
+
+class Visit:
+    """A task: one client, from its first word to its last byte."""
 
     def __init__(
         self,
         loop: Loop,
         client: Endpoint,
         service: Service,
-        find_way: Callable[[Wish, Endpoint], Way],
         limits: Limits,
-        ended: Callable[[Visit, NetworkError | None], None],
+        host: Host,
     ) -> None:
         self._loop = loop
         self._client = client
-        self._name = str(client.peer)
         self._way: Way | None = None
         self._service = service
-        self._dialogue = service.dialogue(self._name)
-        self._find_way = find_way
+        self._dialogue = service.dialogue()
         self._limits = limits
-        self._ended = ended
-        self._script = self._serve()
-        self._task = next(self._script)
+        self._host = host
+        self._performance = Performance(self._serve())
+
+    def __str__(self) -> str:
+        return f"client {self._client.peer}"
 
     def advance(self) -> bool:
         try:
-            self._go_on()
-        except StopIteration:
-            self._ended(self, None)
+            again = self._performance.advance()
         except NetworkError as error:
-            self._ended(self, error)
-        else:
-            return True
-        return False
+            self._host.part(self, self._told(error))
+            return False
+        if not again:
+            self._host.part(self, None)
+        return again
 
-    def _go_on(self) -> None:
-        try:
-            if self._task.advance():
-                return
-        except NetworkError as error:
-            self._task = self._script.throw(error)
-        else:
-            self._task = next(self._script)
+    def _told(self, error: NetworkError) -> NetworkError:
+        """So that nobody has to ask who that was."""
+        return NetworkError(f"{self}: {error}")
 
     def break_off(self) -> None:
         """End it at once, so that neither side takes this for the end."""
+        self._loop.cancel(self)
+        self._performance.close()
         cut(self._loop, self._client)
         if self._way:
             self._way.close()
 
-    def _serve(self) -> Script:
+    def _serve(self) -> Script[None]:
         while not self._dialogue.over:
             exchange = yield from self._receive()
             if self._way is None:
@@ -112,29 +116,40 @@ class Visit:
                 return
             yield from self._pass_on(exchange, self._way.endpoint)
         yield from self._take_leave()
+        if self._dialogue.failure:
+            raise self._dialogue.failure
 
-    def _receive(self) -> Generator[Task, None, Exchange | None]:
+    def _receive(self) -> Script[Exchange | None]:
         """What the client wants, and the way there."""
+
+        def set_out(wish: Wish) -> Way:
+            """From here on it is the target's time, and then the client's to take the answer."""
+            opening.extend(self._loop.clock() + 2 * self._limits.open)
+            return self._host.find_way(wish, self._client)
+
         reception = Reception(
-            self._loop, self._client, self._dialogue, self._service.codes, self._set_out
+            self._loop, self._client, self._dialogue, self._service.codes, set_out, self._found
         )
-        layer = Layer(self._service.name, reception, lambda endpoint: endpoint)
+        layer = Layer(self._service.name, reception, lambda endpoint: endpoint, late=reception.late)
         deadline = self._loop.clock() + self._limits.open
-        self._opening = Opening(self._loop, self._client, [lambda _: layer], deadline)
+        opening = Opening(self._loop, self._client, [lambda _: layer], deadline)
         try:
-            yield self._opening
+            yield opening
         except NetworkError:
             reception.close()
+            raise
+        except GeneratorExit:
+            reception.close()
+            opening.close()
             raise
         self._way = reception.way
         return reception.exchange
 
-    def _set_out(self, wish: Wish) -> Way:
-        """From here on it is the target's time, and then the client's to take the answer."""
-        self._opening.extend(self._loop.clock() + 2 * self._limits.open)
-        return self._find_way(wish, self._client)
+    def _found(self, way: Way) -> None:
+        if not isinstance(way.error, Forbidden):
+            self._host.take_turn(self)
 
-    def _join(self, remote: Endpoint) -> Script:
+    def _join(self, remote: Endpoint) -> Script[None]:
         """The tunnel."""
         source = self._client.source
         if self._dialogue.surplus:
@@ -145,17 +160,14 @@ class Visit:
             linger=NEVER,
             passes_failure=True,
         )
+        tunnel = Tunnel(self._loop, self._client, remote, terms, source)
         try:
-            yield Session(self._loop, Ends(source, self._client.sink), remote, terms)
-        except TimedOut as error:
-            yield from self._cut_off()
-            raise TimedOut(f"client {self._name}: {error}") from None
-        except NetworkError:
-            yield from self._cut_off()
+            yield tunnel
+        except GeneratorExit:
+            tunnel.break_off()
             raise
-        yield self._farewell(self._limits.idle)
 
-    def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script:
+    def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script[None]:
         """One exchange, up to the client's next words."""
         try:
             yield Passage(self._loop, self._client, origin, exchange, self._limits.answer)
@@ -179,19 +191,17 @@ class Visit:
             cut(self._loop, self._client)
             raise
 
-    def _cut_off(self) -> Script:
+    def _cut_off(self) -> Script[None]:
         """Let the client see that something is missing, once it has what there was."""
         with suppress(NetworkError):
-            yield self._close(Closing(abrupt=True, patience=GRACE))
+            yield from self._part(cut_off(self._loop, self._client))
 
-    def _take_leave(self) -> Script:
-        yield self._farewell(self._limits.answer)
+    def _take_leave(self) -> Script[None]:
+        return self._part(take_leave(self._loop, self._client, self._limits.answer))
 
-    def _farewell(self, patience: float | None) -> Session:
-        """Close the client's connection, once it has all that is on its way to it."""
-        return self._close(Closing(drain_until=self._loop.clock() + DRAIN, patience=patience))
-
-    def _close(self, closing: Closing) -> Session:
-        session = Session(self._loop, Ends(Given(), Discard()), self._client, Terms())
-        session.close(closing)
-        return session
+    def _part(self, parting: Session) -> Script[None]:
+        try:
+            yield parting
+        except GeneratorExit:
+            parting.finish(abrupt=True)
+            raise

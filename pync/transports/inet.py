@@ -41,6 +41,10 @@ class InetAddress(NamedTuple):
     name: str = ""
 
     @property
+    def credentials(self) -> None:
+        """The network does not tell them."""
+
+    @property
     def host(self) -> str:
         """The number, without the prefix of an IPv4 address that a dual-stack socket gives."""
         return str(self.sockaddr[0]).removeprefix("::ffff:")
@@ -74,6 +78,9 @@ class InetAddress(NamedTuple):
         except (OSError, UnicodeError):
             name = self.host
         return f"{name} {self.port}"
+
+    def near_side(self, sockaddr: Address) -> InetAddress:
+        return InetAddress(self.family, sockaddr, self.protocol)
 
 
 class Lookup(Protocol):

@@ -21,6 +21,8 @@ from pync.transports.sockets import (
     reason,
 )
 
+AMONG_CLIENTS = 30.0  # seconds of silence after which one that may only listen is probed
+
 
 def addresses(options: Options) -> list[InetAddress]:
     return inet.remote_addresses(options, "tcp")
@@ -71,14 +73,10 @@ def start_listening(sock: socket.socket, places: tuple[str, ...]) -> None:
 def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
     """A connected socket as an endpoint: what is written leaves at once."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if options.tcp_keepalive:
-        settings.set_keepalive(sock, options.tcp_keepalive)
-    return TcpEndpoint(sock, peer, TcpSink)
-
-
-class TcpEndpoint(SocketEndpoint):
-    """One that has an address on our side."""
-
-    @property
-    def local(self) -> InetAddress:
-        return InetAddress(self._sock.family, self._sock.getsockname(), "tcp")
+    keepalive = options.tcp_keepalive
+    if options.broker:
+        settings.keep_little_unsent(sock)
+        keepalive = keepalive or AMONG_CLIENTS
+    if keepalive:
+        settings.set_keepalive(sock, keepalive)
+    return SocketEndpoint(sock, peer, TcpSink)

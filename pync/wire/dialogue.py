@@ -20,6 +20,7 @@ MOST_SURPLUS = 256 * 1024  # bytes that may come behind the last turn
 # Told all that is there, at least a byte, how many bytes the first piece has; None: it is
 # not whole yet.
 Measure = Callable[[bytearray], "int | None"]
+Check = Callable[[str, str], bool]  # whether that user has that password
 Result = TypeVar("Result")
 Reading = Generator[Measure, bytes, Result]
 

@@ -60,7 +60,7 @@ class SocksClient(Questions):
 
 
 class SocksServer(Conversation):
-    """A dialogue with the client that messages call `peer`.
+    """A dialogue with a client.
 
     request: what the client asks for, once that is known; then `grant` or `refuse` is
     called.  refused: whether it was, or the client was turned away before.  The
@@ -68,17 +68,21 @@ class SocksServer(Conversation):
     """
 
     over = False  # it wants one thing, and only then is there a tunnel
+    failure = None
 
-    def __init__(self, protocol: str, peer: str, script: Reading[None]) -> None:
+    def __init__(self, protocol: str, script: Reading[None]) -> None:
         self.request: Request | None = None
         self.refused = False
         self._granted = False
-        super().__init__(f"{protocol} with {peer} failed", script)
+        super().__init__(f"{protocol} failed", script)
 
     def receive_end(self) -> None:
         """The client's bytes have ended.  It may still want the answer once it has asked."""
         if not self.request:
             super().receive_end()
+
+    def late(self) -> None:
+        """The client takes too long to say what it wants; there is no word for that."""
 
     def _settle(self) -> None:
         if self._granted:

@@ -63,16 +63,16 @@ class Socks4(SocksClient):
 
 
 class Socks4Server(SocksServer):
-    """The server.  peer: the client as messages name it."""
+    """The server."""
 
-    def __init__(self, peer: str) -> None:
-        super().__init__("SOCKS4", peer, self._listen())
+    def __init__(self) -> None:
+        super().__init__("SOCKS4", self._listen())
 
     def grant(self, bound_host: str = NOWHERE, bound_port: int = 0) -> None:
         """Say that the tunnel stands, and where this side of it is bound."""
         self._grant(answer(GRANTED, bound_host, bound_port))
 
-    def refuse(self, code: int = REJECTED) -> None:
+    def refuse(self, code: int = REJECTED, _why: str = "") -> None:
         """Say that there will be no tunnel.  code: of REFUSALS."""
         self._refuse(answer(code))
 

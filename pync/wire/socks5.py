@@ -8,13 +8,13 @@ as zero and not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from pync.errors import ProtocolError
-from pync.wire.dialogue import Reading, exactly, parse
+from pync.wire.dialogue import Check, Reading, exactly, parse
 from pync.wire.socks import (
     NOWHERE,
     SHOWN_ANSWER,
@@ -72,8 +72,6 @@ UNUSABLE = {
     (NO_METHOD, False): CLOSED,
     (NO_METHOD, True): "it wants another proof than a user and a password",
 }
-
-Check = Callable[[str, str], bool]  # whether that user has that password
 
 
 class Place(NamedTuple):
@@ -140,19 +138,19 @@ class Socks5(SocksClient):
 class Socks5Server(SocksServer):
     """The server.
 
-    peer: the client as messages name it.  check: tells whether a user has a password;
-    without it nobody is asked.  A request is to CONNECT or for UDP_ASSOCIATE.
+    check: tells whether a user has a password; without it nobody is asked.  A request is
+    to CONNECT or for UDP_ASSOCIATE.
     """
 
-    def __init__(self, peer: str, check: Check | None = None) -> None:
+    def __init__(self, check: Check | None = None) -> None:
         self._check = check
-        super().__init__("SOCKS5", peer, self._listen())
+        super().__init__("SOCKS5", self._listen())
 
     def grant(self, bound_host: str = NOWHERE, bound_port: int = 0) -> None:
         """Say that the tunnel stands, and where this side of it is bound, or takes datagrams."""
         self._grant(answer(Reply.SUCCEEDED, bound_host, bound_port))
 
-    def refuse(self, code: int = Reply.FAILURE) -> None:
+    def refuse(self, code: int = Reply.FAILURE, _why: str = "") -> None:
         """Say that there will be no tunnel.  code: a Reply."""
         self._refuse(answer(code))
 

@@ -41,15 +41,12 @@ class Exchange:
     established = True
     notes = ()
 
-    def __init__(
-        self, client: Side, name: str, request: Request, resume: Callable[[], None]
-    ) -> None:
+    def __init__(self, client: Side, request: Request, resume: Callable[[], None]) -> None:
         self.resume = resume
         self.over = self.send_over = self.receive_over = False
         self._client = client
         self._origin = Side(h11.CLIENT)
-        self._client_name = name
-        self._origin_name = f"{request.host} port {request.port}"
+        self._origin_name = f"{request.host} port {request.port} "
         self.asked = False
         self.failure: ProtocolError | None = None
         self.cut = False
@@ -110,13 +107,12 @@ class Exchange:
 
     def _pass_request(self) -> None:
         if not self.asked and not self.over:
-            name = f"client {self._client_name}"
-            self._pass_on(self._client, self._request_steps, 400, name)
+            self._pass_on(self._client, self._request_steps, 400)
 
     def _pass_response(self) -> None:
-        self._pass_on(self._origin, self._response_steps, 502, self._origin_name)
+        self._pass_on(self._origin, self._response_steps, 502, of=self._origin_name)
 
-    def _pass_on(self, side: Side, steps: Steps, status: int, name: str) -> None:
+    def _pass_on(self, side: Side, steps: Steps, status: int, of: str = "") -> None:
         if self.failure:
             raise self.failure
         try:
@@ -125,11 +121,11 @@ class Exchange:
                 if isinstance(event, h11.EndOfMessage):
                     break  # the rest is not of this exchange
         except h11.RemoteProtocolError:
-            raise self.fail(status, f"{name} {side.complaint}") from None
+            raise self.fail(status, of + side.complaint) from None
 
     def fail(self, status: int, why: str) -> ProtocolError:
         """No more will come of it: the client is told so, as far as that can be told."""
-        self.cut = not self._client.refuse(status, self._method)
+        self.cut = not self._client.refuse(status, self._method, why)
         self.failure = ProtocolError(why)
         self.over = self.send_over = self.receive_over = True
         return self.failure

@@ -7,6 +7,7 @@ us might choose the other one (RFC 9112 section 11.2).
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import h11
@@ -22,6 +23,9 @@ HOP_BY_HOP = {
 }
 LENGTH = b"content-length"
 CHUNKED = b"transfer-encoding"
+HOPS = b"max-forwards"
+HOPS_LEFT = re.compile(rb"[0-9]{1,9}")
+MOST_SKIPPED = 64 * 1024  # bytes of a body that nobody wants
 
 
 class Request(NamedTuple):
@@ -41,13 +45,18 @@ class Request(NamedTuple):
         return False
 
 
-def read_request(request: h11.Request) -> Request:
-    """Raises ValueError for what a proxy cannot do, or not for sure."""
+def read_request(request: h11.Request) -> Request | None:
+    """None: it is for the proxy itself.
+
+    Raises ValueError for what a proxy cannot do, or not for sure.
+    """
     check_length(request)
     method = request.method.decode()
     if method == "CONNECT":
         host, port, _ = parse_authority(request.target)
         return Request(method, host, port, None)
+    if hops_left(request) == 0:
+        return None
     target = parse_absolute(request.target)
     return Request(method, target.host, target.port, onward_request(request, target))
 
@@ -61,6 +70,27 @@ def check_length(request: h11.Request) -> None:
         raise ValueError("CONNECT has no body")
 
 
+def hops_left(request: h11.Request) -> int | None:
+    """How often it may still be passed on; None: no limit (RFC 9110 section 7.6.2)."""
+    limits = values(request, HOPS) if request.method == b"OPTIONS" else []
+    if not limits:
+        return None
+    if len(limits) > 1 or not HOPS_LEFT.fullmatch(limits[0]):
+        raise ValueError("Max-Forwards is no number")
+    return int(limits[0])
+
+
+def skippable(request: h11.Request) -> bool:
+    """Whether its body can be read over: it is sure to come, and where it ends is beyond doubt.
+
+    Who expects to be told to go on may send it or not (RFC 9110 section 10.1.1).
+    """
+    if values(request, CHUNKED) or values(request, b"expect"):
+        return False
+    most = 0 if request.method == b"CONNECT" else MOST_SKIPPED
+    return sum(map(int, values(request, LENGTH))) <= most
+
+
 def values(message: Message, name: bytes) -> list[bytes]:
     """Of the fields of that name, in order."""
     return [value for found, value in message.headers if found == name]
@@ -70,7 +100,11 @@ def onward_request(request: h11.Request, target: Target) -> h11.Request:
     """As the origin gets it, on a connection of its own (RFC 9112 sections 3.2.1, 3.2.4)."""
     asterisk = request.method == b"OPTIONS" and not target.path
     slash = b"" if target.path.startswith(b"/") else b"/"
-    fields = [(b"Host", host_field(target)), *end_to_end(request, b"host")]
+    hops = hops_left(request)
+    without = [b"host"] if hops is None else [b"host", HOPS]
+    fields = [(b"Host", host_field(target)), *end_to_end(request, *without)]
+    if hops is not None:
+        fields.append((b"Max-Forwards", b"%d" % (hops - 1)))
     if values(request, CHUNKED):
         fields.append((b"Transfer-Encoding", b"chunked"))
     fields.append((b"Connection", b"close"))

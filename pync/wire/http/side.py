@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 import h11
 
+from pync.address import printable
 from pync.wire.http.auth import DEMAND
 
 MOST_HEAD = 64 * 1024  # bytes, and up to a piece more
@@ -55,13 +56,18 @@ class Side:
         for event in events:
             self._to_send += self.http.send(event) or b""
 
-    def refuse(self, status: int, method: bytes, why: str = "") -> bool:
-        """Answer so, as a server that closes the connection then; False if an answer has begun."""
+    def refuse(self, status: int, method: bytes, why: str = "", *, keep: bool = False) -> bool:
+        """Answer so, as a server that closes the connection then; False if an answer has begun.
+
+        why: the line that a person may read there.  keep: it does not close the connection,
+        if the other side wants more of it.
+        """
         if self.http.our_state not in UNANSWERED:
             return False
         phrase = HTTPStatus(status).phrase
-        body = f"{why or phrase}\n".encode() if method != b"HEAD" else b""
-        fields = [(b"Connection", b"close"), (b"Content-Length", b"%d" % len(body))]
+        body = f"{printable(why or phrase)}\n".encode() if method != b"HEAD" else b""
+        fields = [] if keep else [(b"Connection", b"close")]
+        fields.append((b"Content-Length", b"%d" % len(body)))
         if body:
             fields.append((b"Content-Type", b"text/plain; charset=utf-8"))
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -77,6 +83,12 @@ class Side:
     def complaint(self) -> str:
         """What an h11.RemoteProtocolError means, to a person."""
         return "closed the connection too early" if self._ended else "makes no sense in HTTP"
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of a message has come, since the last one."""
+        held, _ = self.http.trailing_data
+        return bool(held or self._waiting) or self.http.their_state is not h11.IDLE
 
     @property
     def waiting(self) -> int:

@@ -36,6 +36,7 @@ class Tls:
     peer: what it is called in errors.  name: the host that a client asks for and
     checks.  pin: the fingerprint of the only certificate that will do.  trust: how to
     vouch for a peer for whom nobody does, where that is not by the options for TLS.
+    own_input: whether our end is that of an input which --no-shutdown would keep back.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Tls:
         name: str | None = None,
         pin: str | None = None,
         trust: str = "",
+        own_input: bool = True,
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         listens = context.protocol == ssl.PROTOCOL_TLS_SERVER
@@ -52,6 +54,7 @@ class Tls:
         self._peer = peer
         self._pin = pin
         self._trust = trust
+        self._own_input = own_input
         self._first = b""
         self._plain: deque[bytes] = deque()  # decrypted and not given yet
         self._broken: NetworkError | None = None  # for when all that came before is given
@@ -174,7 +177,8 @@ class Tls:
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLEOFError:
-            self._broken = ConnectionLost(self._told(cut_short(self._ending)))
+            why = cut_short(self._ending and self._own_input)
+            self._broken = ConnectionLost(self._told(why))
             return b""
         except ssl.SSLError as error:
             self._broken = self._failed(error)

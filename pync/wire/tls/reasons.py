@@ -39,10 +39,10 @@ NAMELESS = re.compile(r"\[[^]]*\] (.*) \(.*\)")  # how Python shows one that it 
 RECORD_TYPES = range(20, 25)  # RFC 8446, 5.1, and heartbeats
 
 
-def cut_short(ended: bool) -> str:
-    """An end that TLS does not know of.  ended: whether ours came before."""
+def cut_short(avoidable: bool) -> str:
+    """An end that TLS does not know of.  avoidable: ours came before, and could be kept back."""
     way_out = "; if it took our end for a lost client, --no-shutdown is the way out"
-    return "the peer ended without close_notify, something may be missing" + way_out * ended
+    return "the peer ended without close_notify, something may be missing" + way_out * avoidable
 
 
 def not_pinned(fingerprint: str | None) -> str:
