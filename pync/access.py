@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
-from pync.address import port_range
+from pync.address import PORT_RANGE, port_range
 
 # An address as it is compared: its IP version and its number.  A span is all from one to another.
 Point: TypeAlias = tuple[int, int]
@@ -26,7 +26,6 @@ IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Its last label has more than digits, or it would be a mistaken address.
 NAME = re.compile(r"(?:[\w-]+\.)*(?=[\w-]*[^\W\d])[\w-]+\.?")
-PORTS = re.compile(r"\d{1,5}|\d{1,5}-(?:\d{1,5})?|-\d{1,5}", re.ASCII)
 ANY_PORT = (range(1 << 16),)
 
 
@@ -177,7 +176,7 @@ def read_target(text: str) -> TargetRule:
 def check_unambiguous(text: str) -> None:
     """Raise ValueError for addresses of IPv6 whose last part could be a port."""
     host, _, ports = text.rpartition(":")
-    if has_addresses(host) and PORTS.fullmatch(ports.partition(",")[0]):
+    if has_addresses(host) and PORT_RANGE.fullmatch(ports.partition(",")[0]):
         meanings = [f"[{host}]:{ports}", *([f"[{text}]"] if has_addresses(text) else [])]
         raise ValueError(f"not clear without brackets: {' or '.join(meanings)}")
 

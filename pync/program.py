@@ -141,7 +141,8 @@ class Program:
         from pync.waiting import Waiting
 
         self._mind_interrupts()
-        waiting = Waiting(self._options, self._loop, functools.partial(self._say, least=2))
+        say = functools.partial(self._say_failure, least=2)
+        waiting = Waiting(self._options, self._loop, say)
         try:
             for self._options in waiting.each():
                 waiting.connect(self._read_way(), self._open).close()
@@ -425,8 +426,8 @@ class Program:
         if self._options.verbose >= least:
             self._environment.say(line)
 
-    def _say_failure(self, failure: str) -> None:
-        self._say(f"pync: {failure}")
+    def _say_failure(self, failure: str, least: int = 1) -> None:
+        self._say(f"pync: {failure}", least)
 
 
 def hand_over(stdout: int, remote: Endpoint) -> None:

@@ -9,6 +9,7 @@ from pync.connecting import Connecting
 from pync.errors import NetworkError, ResolveError
 from pync.loop import Loop
 from pync.options import Options
+from pync.redial import Pause
 from pync.scan.targets import port_texts
 from pync.stream import Endpoint, Peer, WouldBlock
 from pync.transports import inet, transport_of
@@ -54,13 +55,13 @@ class Waiting:
                 self._sleep(pause)
                 if self._loop.clock() >= self._deadline:
                     raise
-                self._say(f"pync: {error}")
+                self._say(str(error))
             pause = min(pause * GROWTH, LONGEST_PAUSE)
 
     def _sleep(self, pause: float) -> None:
         """Not quite so long: many that wait for the same are not to come all at once."""
-        wake = self._loop.clock() + pause * random.SystemRandom().uniform(0.5, 1)
-        self._loop.run(Sleep(self._loop.clock, min(wake, self._deadline)))
+        left = self._deadline - self._loop.clock()
+        self._loop.run(Pause(self._loop, min(pause * random.uniform(0.5, 1), left)))  # noqa: S311
 
     def _begin(self, first: Options) -> Connecting:
         addresses = self._addresses(first)
@@ -81,19 +82,6 @@ class Waiting:
 
     def close(self) -> None:
         self._resolver.close()
-
-
-class Sleep:
-    """A task that is over at a time."""
-
-    def __init__(self, clock: Callable[[], float], until: float) -> None:
-        self._clock = clock
-        self._until = until
-
-    def advance(self) -> bool:
-        if self._clock() < self._until:
-            raise WouldBlock(until=self._until)
-        return False
 
 
 class Finding:

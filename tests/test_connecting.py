@@ -105,9 +105,7 @@ def test_a_silent_one_costs_its_head_start_and_not_a_timeout(street: Street, sil
     trip = Trip([*mute, good])
     assert trip.reached == str(good)
     assert silent * HEAD_START <= trip.took < silent * HEAD_START + NOISE
-    assert trip.said == [
-        f"connect to {one.target} given up: another was quicker" for one in mute
-    ]
+    assert trip.said == [f"connect to {one.target} given up: another was quicker" for one in mute]
 
 
 def test_the_time_limit_is_for_all_of_them(street: Street) -> None:
