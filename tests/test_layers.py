@@ -38,6 +38,8 @@ LAYERS = [
     "hub layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
     "chat gateway.server",
+    "mode",
+    "client server",
     "program",
     "cli",
     "__main__",

@@ -1,0 +1,141 @@
+"""pync as a client: connect, once or again and again; scan; wait."""
+
+from __future__ import annotations
+
+import functools
+
+from pync import dial
+from pync.connecting import Connecting
+from pync.errors import NetworkError
+from pync.mode import Mode, hand_over
+from pync.options import Options
+from pync.reaching import Performance, connect
+from pync.stream import Endpoint, Ends, Sink
+
+
+class Client(Mode):
+    """Goes to where options lead, and does there what they say."""
+
+    def go(self) -> None:
+        if self._options.wait_open:
+            self._wait_open()
+        elif self._options.ports:
+            self._scan()
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        try:
+            if self._options.dials_again:
+                self._connect_again(self._read_way())
+            else:
+                self._connect_once(self._read_way())
+        except NetworkError as error:
+            error.quiet = self._options.zero and not self._options.verbose
+            raise
+
+    def _connect_once(self, first: Options) -> None:
+        connecting = Connecting(first, self._loop, self._say_failure)
+        self._mind_interrupts()  # after the look-up
+        output = self._output() if self._options.talks else None
+        self._use(self._open(connecting), output)
+
+    def _connect_again(self, first: Options) -> None:
+        """As often as it takes, and may take."""
+        from pync.redial import Dialler
+
+        self._mind_interrupts()
+        output = self._output() if self._options.talks else None
+
+        def dial_once() -> Endpoint:
+            return self._open(Connecting(first, self._loop, self._say_failure))
+
+        complain = self._say_failure if self._options.zero else self._environment.complain
+        dialler = Dialler(self._loop, dial_once, self._options, complain, self._say)
+        if output and self._options.reconnect:
+            dialler.keep_talking(self._local(output), self._session, self._hold)
+        else:
+            self._use(dialler.reach(), output)
+
+    def _use(self, remote: Endpoint, output: Sink | None) -> None:
+        if output:
+            self._hold(self._session(self._local(output), remote))
+        elif self._options.fd_pass:
+            hand_over(self._environment.stdout, remote)
+        else:
+            remote.close()
+
+    def _wait_open(self) -> None:
+        """Until each port has been found open."""
+        from pync.waiting import Waiting
+
+        self._mind_interrupts()
+        say = functools.partial(self._say_failure, least=2)
+        waiting = Waiting(self._options, self._loop, say)
+        try:
+            for self._options in waiting.each():
+                waiting.connect(self._read_way(), self._open).close()
+        except NetworkError as error:
+            error.quiet = not self._options.verbose
+            raise
+        finally:
+            waiting.close()
+
+    def _scan(self) -> None:
+        from pync.scan.run import scan, targets
+
+        hosts = targets(self._options, self._environment)
+        self._mind_interrupts()  # now that standard input is read
+        scan(hosts, self._options, self._environment, self._loop)
+
+    def _open(self, connecting: Connecting) -> Endpoint:
+        """The connection, ready for the user's first byte."""
+        endpoint = self._reach(connecting)
+        if self._options.zero and not endpoint.has_end:
+            self._probe(endpoint)
+        self._say(f"Connection to {endpoint.peer.reached(self._options.nodns)} succeeded!")
+        self._tell_notes(endpoint)
+        return endpoint
+
+    def _reach(self, connecting: Connecting) -> Endpoint:
+        open_endpoint = None if self._layers is None else self._opening
+        hop = self._hops[0] if self._hops else None
+        reaching = Performance(connect(connecting, open_endpoint, hop))
+        try:
+            self._loop.run(reaching)
+        finally:
+            reaching.close()
+        return reaching.result
+
+    def _read_way(self) -> Options:
+        """Prepare what is between us and a peer; how to connect to the first on the way."""
+        first = self._read_hops()
+        self._read_layers()
+        return first
+
+    def _read_hops(self) -> Options:
+        """Prepare the proxies on the way, if there are any; how to connect to the first."""
+        if not (self._options.via or self._options.proxy):
+            return self._options
+        from pync.proxies import hops, reaching
+
+        self._hops = hops(self._options, self._environment)
+        for hop in self._hops:
+            self._say(f"Through {hop}")
+        return reaching(self._hops[0], self._options) if self._hops else self._options
+
+    def _probe(self, remote: Endpoint) -> None:
+        """Let a peer that cannot refuse a connection refuse an empty datagram."""
+        from pync.endings import Terms
+        from pync.session import Session
+        from pync.taps import Limit
+        from pync.transports.memory import Discard, Given
+
+        wait = self._options.connect_limit or dial.REPLY_WAIT
+        terms = Terms(peer_end_is_final=True, reply_wait=wait)
+        ends = Ends(Given(b""), Discard())
+        received = functools.partial(Limit, count=1)
+        try:
+            self._loop.run(Session(self._loop, ends, remote, terms, received=received))
+        finally:
+            remote.close()
