@@ -65,6 +65,12 @@ Many clients:
   --outbox SIZE                with -k: what may wait for a client (1M); then it
                                is dropped, unless it moves
 
+Programs:
+  -e CMD, --exec CMD           run a program on each connection, found on PATH
+  -c CMD, --sh-exec CMD        the same with a line for /bin/sh
+  --pty                        give it a terminal of its own
+  --exec-stderr                send its errors too
+
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line or port
   -C, --crlf                   send LF as CR LF; an existing CR LF stays

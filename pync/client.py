@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pync import dial
 from pync.connecting import Connecting
@@ -11,6 +13,9 @@ from pync.mode import Mode, hand_over
 from pync.options import Options
 from pync.reaching import Performance, connect
 from pync.stream import Endpoint, Ends, Sink
+
+if TYPE_CHECKING:
+    from pync.jobs import Jobs
 
 
 class Client(Mode):
@@ -35,35 +40,48 @@ class Client(Mode):
             raise
 
     def _connect_once(self, first: Options) -> None:
+        use = self._purpose()
         connecting = Connecting(first, self._loop, self._say_failure)
         self._mind_interrupts()  # after the look-up
-        output = self._output() if self._options.talks else None
-        self._use(self._open(connecting), output)
+        use(self._open(connecting))
 
     def _connect_again(self, first: Options) -> None:
         """As often as it takes, and may take."""
         from pync.redial import Dialler
 
-        self._mind_interrupts()
-        output = self._output() if self._options.talks else None
-
         def dial_once() -> Endpoint:
             return self._open(Connecting(first, self._loop, self._say_failure))
 
+        self._mind_interrupts()
         complain = self._say_failure if self._options.zero else self._environment.complain
         dialler = Dialler(self._loop, dial_once, self._options, complain, self._say)
-        if output and self._options.reconnect:
-            dialler.keep_talking(self._local(output), self._session, self._hold)
+        if self._options.reconnect:
+            dialler.keep_talking(self._local(self._output()), self._session, self._hold)
         else:
-            self._use(dialler.reach(), output)
+            use = self._purpose()
+            use(dialler.reach())
 
-    def _use(self, remote: Endpoint, output: Sink | None) -> None:
-        if output:
-            self._hold(self._session(self._local(output), remote))
-        elif self._options.fd_pass:
-            hand_over(self._environment.stdout, remote)
-        else:
-            remote.close()
+    def _purpose(self) -> Callable[[Endpoint], None]:
+        """What the connection is for.  What that needs is had now."""
+        if self._options.zero:
+            return Endpoint.close
+        if self._options.fd_pass:
+            return functools.partial(hand_over, self._environment.stdout)
+        if self._options.command:
+            from pync.jobs import Jobs
+
+            return self._run_program(Jobs(self._loop, self._options, self._environment))
+        return self._talk(self._output())
+
+    def _talk(self, output: Sink) -> Callable[[Endpoint], None]:
+        return lambda remote: self._hold(self._session(self._local(output), remote))
+
+    def _run_program(self, jobs: Jobs) -> Callable[[Endpoint], None]:
+        def run(remote: Endpoint) -> None:
+            self._attend_alone(remote, jobs.attend)
+            jobs.check()
+
+        return run
 
     def _wait_open(self) -> None:
         """Until each port has been found open."""

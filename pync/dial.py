@@ -176,6 +176,16 @@ def terms_among_clients(options: Options, has_end: bool) -> Terms:
     )
 
 
+def terms_of_program(options: Options, has_end: bool) -> Terms:
+    """How the session of a program with its client ends, before the program does."""
+    from pync.endings import Terms
+
+    idle = options.timeout
+    if idle is None and options.keep_open and not has_end:
+        idle = DATAGRAM_PEER_IDLE
+    return Terms(sends_end=options.sends_end, idle=idle, idle_failure=options.idle_timeout)
+
+
 def idle_limit(limit: float | None, options: Options) -> float | None:
     """Our own pauses are not idleness."""
     return None if limit is None else limit + (options.interval or 0)

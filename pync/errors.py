@@ -12,6 +12,7 @@
     │   │   └── WantsNewConnection  what it asked for can be told on another connection
     │   ├── Forbidden        the peer wants what it must not have
     │   └── TimedOut         nothing happened for too long
+    ├── ProgramFailed        the program that we ran says so
     ├── OutputClosed         the reader of standard output went away
     └── Interrupted          a signal asked us to end
 
@@ -90,6 +91,19 @@ class Forbidden(NetworkError):
 
 class TimedOut(NetworkError):
     """A time limit passed."""
+
+
+class ProgramFailed(PyncError):
+    """A program that ran for the one client has failed, and told of it itself.
+
+    status: its exit status, as a shell tells it.
+    """
+
+    quiet = True
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"exit status {status}")
+        self.status = status
 
 
 class OutputClosed(PyncError):

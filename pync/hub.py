@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pync.admission import Admission
-from pync.errors import NetworkError, PyncError
+from pync.errors import LocalError, NetworkError, PyncError
 from pync.loop import Loop
 from pync.stream import NEVER, Condition, Endpoint, Listener, WouldBlock
 
@@ -31,20 +31,25 @@ class Attendance(Protocol):
         """End at once, so that the client does not take this for the end."""
 
 
+Attend = Callable[[Endpoint], Attendance]
+
+
 class Hub:
     """A task: admits clients, for ever, and attends each.
 
-    complain: told of what ended the attendance of one, if that failed.
+    attend: raises LocalError if there is nothing left for one more client, which it cuts.
+    complain: told of that, and of what ended the attendance of one, if that failed.
     """
 
     def __init__(
         self,
         loop: Loop,
         listener: Listener,
-        attend: Callable[[Endpoint], Attendance],
+        attend: Attend,
         complain: Callable[[str], None],
     ) -> None:
         self._loop = loop
+        self._listener = listener
         self._left = Condition()
         self._admission = Admission(listener, self._admit, complain, self._left)
         self._attend = attend
@@ -60,7 +65,11 @@ class Hub:
         return False
 
     def _admit(self, endpoint: Endpoint) -> None:
-        member = Member(self._attend(endpoint), self._part)
+        try:
+            member = Member(self._attend(endpoint), self._part)
+        except LocalError as error:
+            self._complain(str(error))
+            return
         self._members[member] = None
         self._loop.spawn(member)
 
@@ -72,6 +81,7 @@ class Hub:
 
     def wind_up(self) -> None:
         """Admit no more, and be over when all have what is held for them, or soon."""
+        self._listener.close()
         self._until = self._loop.clock() + FAREWELL
         for member in self._members:
             member.attendance.wind_up()

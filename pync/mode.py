@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from pync import dial
 from pync.environment import Environment
-from pync.errors import Interrupted, OutputClosed
+from pync.errors import Interrupted, OutputClosed, PyncError
 from pync.interrupts import Instead
 from pync.loop import Loop, Task
 from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Sink
 
 if TYPE_CHECKING:
+    from pync.hub import Attend, Hub, Lone
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
     from pync.session import Session
@@ -107,6 +108,24 @@ class Mode:
             session.remote.close()
             moved = f"{session.inward.moved} bytes sent, {session.outward.moved} received"
             self._say(moved, least=2)
+
+    def _run_in_order(self, task: Hub | Lone) -> None:
+        """Let nobody take an end before the time for the end."""
+        try:
+            self._loop.run(task)
+        except Interrupted as error:
+            task.wind_up()
+            self._loop.run(task)
+            task.break_off(error)
+            raise
+        except PyncError as error:
+            task.break_off(error)
+            raise
+
+    def _attend_alone(self, client: Endpoint, attend: Attend) -> None:
+        from pync.hub import Lone
+
+        self._run_in_order(Lone(self._loop, attend(client)))
 
     def _tell_notes(self, endpoint: Endpoint) -> None:
         for note in endpoint.notes if self._options.verbose else ():

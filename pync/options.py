@@ -74,6 +74,11 @@ class Options(NamedTuple):
     safe_tty: bool = False
     fd_pass: bool = False
 
+    exec: tuple[str, ...] = ()
+    sh_exec: tuple[str, ...] = ()
+    pty: bool = False
+    exec_stderr: bool = False
+
     broadcast: bool = False
     recv_buffer: int | None = None
     send_buffer: int | None = None
@@ -118,9 +123,9 @@ class Options(NamedTuple):
         return self.proxy_auth or (Login(user, None) if user else None)
 
     @property
-    def talks(self) -> bool:
-        """Whether there is a conversation, with standard input and output."""
-        return not (self.zero or self.fd_pass)
+    def command(self) -> tuple[str, ...]:
+        """A program that runs on each connection, and its arguments."""
+        return self.exec or self.sh_exec
 
     @property
     def dials_again(self) -> bool:
@@ -182,6 +187,8 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("stdin", "keep_open"),
     ("outbox", "keep_open"),
     ("label", "listen"),
+    ("pty", "exec", "sh_exec"),
+    ("exec_stderr", "exec", "sh_exec"),
     *((field, "zero") for field in SCANS),
     ("wait_open", "zero"),
     *((field, "listen") for field in ACCESS),
@@ -213,6 +220,13 @@ NOT_OF_A_BROKER = (
     *("recv_limit", "recv_only", "send_only", "stdin", "label"),
 )
 
+# A program has its standard input and output on the connection, and pync's are not used.
+NOT_WITH_A_PROGRAM = (
+    *("relay", "proxy_type", "broker", "fd_pass", "crlf", "interval", "safe_tty", "quit"),
+    *("no_stdin", "recv_limit", "recv_only", "send_only", "stdin", "outbox", "label"),
+    *("zero", "reconnect"),
+)
+
 # Of a row not all can be had.
 EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("ipv4", "ipv6"),
@@ -224,6 +238,8 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("no_stdin", "stdin"),
     ("recv_only", "stdin"),
     *(("broker", field) for field in NOT_OF_A_BROKER),
+    ("exec", "sh_exec"),
+    *((run, field) for run in ("exec", "sh_exec") for field in NOT_WITH_A_PROGRAM),
     ("zero", "listen"),
     ("listen", "retry"),
     ("listen", "reconnect"),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pync import dial
-from pync.errors import Interrupted, PyncError
 from pync.interrupts import Instead
 from pync.mode import Mode, hand_over
 from pync.stream import Endpoint, Ends, Listener
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from pync.broker import Broker
     from pync.doorkeeper import Doorkeeper
     from pync.gateway.server import ProxyServer
-    from pync.hub import Attendance, Hub, Lone
+    from pync.hub import Attend, Attendance
+    from pync.jobs import Jobs
     from pync.relay import Relay
     from pync.session import Session
 
@@ -60,6 +60,11 @@ class Server(Mode):
         if self._options.broker:
             broker = self._broker()(self._loop, self._session_between, self._options.outbox)
             return functools.partial(self._attend_all, attend=broker.attend)
+        if self._options.command:
+            from pync.jobs import Jobs
+
+            jobs = Jobs(self._loop, self._options, self._environment)
+            return functools.partial(self._serve_with_programs, jobs)
         return self._serve if self._options.keep_open else self._serve_one
 
     def _broker(self) -> type[Broker]:
@@ -116,7 +121,7 @@ class Server(Mode):
         )
         self._attend_all(listener, attend)
 
-    def _attend_all(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
+    def _attend_all(self, listener: Listener, attend: Attend) -> None:
         from pync.hub import Hub
         from pync.transports.descriptors import raise_limit
 
@@ -126,35 +131,29 @@ class Server(Mode):
 
         raise_limit()
         hub = Hub(self._loop, listener, welcome, self._environment.complain)
-        self._run_in_order(hub, listener)
+        self._run_in_order(hub)
 
-    def _attend_one(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
-        from pync.hub import Lone
-
+    def _attend_one(self, listener: Listener, attend: Attend) -> None:
         endpoint = self._accept_one(listener)
         self._welcome(endpoint)
-        self._run_in_order(Lone(self._loop, attend(endpoint)), listener)
-
-    def _run_in_order(self, task: Hub | Lone, listener: Listener) -> None:
-        """Let nobody take an end before the time for the end."""
-        try:
-            self._loop.run(task)
-        except Interrupted as error:
-            listener.close()
-            task.wind_up()
-            self._loop.run(task)
-            task.break_off(error)
-            raise
-        except PyncError as error:
-            task.break_off(error)
-            raise
+        self._attend_alone(endpoint, attend)
 
     def _serve_as_relay(self, relay: Relay, listener: Listener) -> None:
-        attend = self._attend_all if self._options.keep_open else self._attend_one
         try:
-            attend(listener, relay.attend)
+            self._attend_as_asked(listener, relay.attend)
         finally:
             relay.close()
+
+    def _serve_with_programs(self, jobs: Jobs, listener: Listener) -> None:
+        jobs.warn()
+        self._attend_as_asked(listener, jobs.attend)
+        jobs.check()
+
+    def _attend_as_asked(self, listener: Listener, attend: Attend) -> None:
+        if self._options.keep_open:
+            self._attend_all(listener, attend)
+        else:
+            self._attend_one(listener, attend)
 
     def _serve_as_proxy(self, server: ProxyServer, listener: Listener) -> None:
         from pync.transports.descriptors import raise_limit

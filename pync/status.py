@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from pync.errors import Interrupted, NetworkError, OutputClosed, PyncError
+from pync.errors import Interrupted, NetworkError, OutputClosed, ProgramFailed, PyncError
 
 
 class ExitStatus(IntEnum):
@@ -18,6 +18,8 @@ def status_of(error: PyncError) -> int:
     """The exit status for `error`; usage and local errors are LOCAL."""
     if isinstance(error, Interrupted):
         return 128 + error.signum
+    if isinstance(error, ProgramFailed):
+        return error.status
     if isinstance(error, NetworkError):
         return ExitStatus.NETWORK
     if isinstance(error, OutputClosed):

@@ -293,6 +293,8 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "allowfile": read_text,
     "deny": read_list,
     "denyfile": read_text,
+    "exec": read_command,
+    "sh_exec": read_shell_line,
     "fd": read_descriptor,
     "port_file": read_text,
     "retry": read_count,

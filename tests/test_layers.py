@@ -35,7 +35,7 @@ LAYERS = [
     """admission connecting gateway.datagram_relay dial opening reaching redial
        scan.scan""",
     "job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
-    "hub layers sharing gateway.reception",
+    "hub jobs layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
     "chat gateway.server",
     "mode",
