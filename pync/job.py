@@ -75,9 +75,9 @@ class Job:
     def _part(self) -> None:
         """The client has gone.  A program that has nothing to say to it may finish its work."""
         self._parted = True
-        self._program.close()
         if self._error or not self._silent:
-            self._program.hang_up()
+            self._program.hang_up()  # before it could take this for its input's end
+        self._program.close()
 
     def wind_up(self) -> None:
         """Hang up; what the program has written goes out, and then the client is cut."""
@@ -90,11 +90,11 @@ class Job:
 
         A program that has been hung up already is killed.
         """
-        if not self._parted:
-            self._parted = True
-            self._session.break_off(error)
-            self._program.close()
         if self._program.hung_up:
             self._program.kill()
         else:
             self._program.hang_up()
+        if not self._parted:
+            self._parted = True
+            self._session.break_off(error)
+            self._program.close()
