@@ -18,12 +18,12 @@ from pync.errors import NetworkError, PyncError, UsageError
 from pync.layers import layers
 from pync.loop import Loop
 from pync.opening import PATIENCE, Layer, Maker, Opening, cut
-from pync.options import OF_A_SERVER, Options, listed
+from pync.options import OF_A_SERVER, Options, listed, option_name
 from pync.proxies import Hop
 from pync.reaching import Performance, Script, connect, look_up
 from pync.stream import NEVER, Endpoint, WouldBlock
-from pync.transports.inet import InetAddress, port_number
-from pync.transports.inet import look_up as numbers
+from pync.transports import inet
+from pync.transports.inet import InetAddress
 from pync.transports.resolver import Resolver, owner
 from pync.tunnel import Tunnel
 from pync.values import Target
@@ -41,9 +41,9 @@ def for_target(options: Options, target: Target) -> Options:
     place = {"host": target.host, "port": target.port, "path": target.path}
     changed |= {**place, "unixsock": target.path is not None, "ssl": target.ssl}
     onward = options._replace(**changed)
-    check(onward, options.proxy_type)
+    check(onward)
     if target.port:
-        port = port_number(target.port, protocol_of(onward), options.nodns)
+        port = inet.port_number(target.port, protocol_of(onward), options.nodns)
         onward = onward._replace(port=f"{port}")
     return onward
 
@@ -52,17 +52,17 @@ def protocol_of(options: Options) -> str:
     return "udp" if options.udp else "tcp"
 
 
-def check(onward: Options, proxy_type: str | None) -> None:
+def check(onward: Options) -> None:
     """Raise UsageError for what makes no sense on that way."""
     for field in OF_A_SERVER:
         if getattr(onward, field) and not onward.ssl:
-            raise UsageError(f"--{field.replace('_', '-')} is about a target behind ssl://")
+            raise UsageError(f"{option_name(field)} is about a target behind ssl://")
     through = onward.via or onward.proxy
     if onward.udp and onward.ssl:
         raise UsageError("--udp and ssl:// exclude each other")
     if onward.unixsock and through:
         raise UsageError("--relay: no proxy leads to a unix socket")
-    if proxy_type and not through:
+    if onward.proxy_type and not through:
         raise UsageError(f"{listed(['relay', 'proxy_type'], 'and')} need a proxy on the way")
 
 
@@ -113,7 +113,7 @@ class Relay:
             if not self._asks_here:
                 proxies.between(self._stops, self._onwards())
         if first.nodns and first.host:
-            numbers(first.host, 0, protocol_of(first), first)
+            inet.look_up(first.host, 0, protocol_of(first), first)  # a name is a mistake
 
     def _onwards(self) -> list[InetAddress]:
         return proxies.onwards(self._stops, self._options)

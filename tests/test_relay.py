@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import termios
@@ -29,6 +30,8 @@ from plain_peer import (
     start,
 )
 from relay_talk import RESETTABLE, WAYS, Ground, Relay, relaying, started, target
+
+from pync.values import Target, read_relay
 
 MUCH = os.urandom(3 << 20)
 SOME = os.urandom(1 << 18)
@@ -203,6 +206,18 @@ def test_what_a_client_says_before_there_is_a_target_reaches_it(way: Way, ground
         assert drain(client) == b"answer"
         client.close()
         far.close()
+
+
+def test_and_waits_in_the_kernel_until_then(ground: Ground) -> None:
+    with full_backlog() as port, started("tcp", ground, f"{HERE}:{port}", "-I", "4k") as pync:
+        client = Relay(pync, ground, "tcp", "tcp").dial()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LITTLE)
+        client.setblocking(False)
+        sent = 0
+        while select.select([], [client], [], 0.3)[1]:
+            sent += client.send(bytes(LITTLE))
+            assert sent < 1 << 18
+        client.close()
 
 
 # Limits.
@@ -392,6 +407,25 @@ def test_the_name_of_the_target_is_looked_up_for_each(ground: Ground) -> None:
             for _ in range(2):
                 with relay.join() as ends:
                     assert duplex(ends, b"a", b"b") == (digest(b"a"), digest(b"b"))
+
+
+# What is read.
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "shown"),
+    [
+        ("host:80", Target("host", "80"), "host port 80"),
+        ("[::1]:80", Target("::1", "80"), "::1 port 80"),
+        ("ssl://host:https", Target("host", "https", ssl=True), "host port https"),
+        ("SSL://[::1]:443", Target("::1", "443", ssl=True), "::1 port 443"),
+        ("unix:/run/a b", Target(path="/run/a b"), "/run/a b"),
+        ("unix:@name", Target(path="@name"), "@name"),
+    ],
+)
+def test_a_target_is_read_as_it_is_meant(text: str, target: Target, shown: str) -> None:
+    assert read_relay(text) == target
+    assert str(target) == shown
 
 
 # Mistakes.
