@@ -19,7 +19,17 @@ from typing import Any, Protocol
 import pytest
 from authority import Authority
 from harness import PEERS, PIPE, PYNC, Program, descriptors
-from plain_peer import HERE, LITTLE, complaints, drain, drain_until_reset, reset, silent, start
+from plain_peer import (
+    HERE,
+    LITTLE,
+    complaints,
+    drain,
+    drain_until_reset,
+    ended_within,
+    reset,
+    silent,
+    start,
+)
 from rooms import DATAGRAMS, STREAMS, Join, exactly, room
 from test_signals import until, waiting_in
 from tls_socket import TlsSocket
@@ -302,6 +312,7 @@ def test_a_pync_whose_input_has_ended_hears_the_others_to_the_end(broker: Opens)
         speaker = join()
         with Program.pync(HERE, str(server.port), stdin=b"hi\n") as client:
             assert exactly(speaker, 3) == b"hi\n"
+            assert not ended_within(client, 2.2)  # linger, which is for others
             speaker.sendall(b"hello\n")
             assert client.receive(6) == b"hello\n"
             assert stopped(server) == []

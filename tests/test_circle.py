@@ -141,7 +141,7 @@ def test_nobody_is_dropped_while_another_is_waited_for_that_moves(room: Room) ->
     assert not room.says()
     assert not stopped.dropped
     room.takes(slow, mouth)
-    room.now += PATIENCE
+    room.now += 2 * PATIENCE
     assert room.says()
     assert stopped.dropped
     assert not slow.dropped
