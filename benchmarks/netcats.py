@@ -15,7 +15,8 @@ HERE = "127.0.0.1"
 class Netcat(NamedTuple):
     """A program, and what to say to a listener and to a client for each use of it.
 
-    {place} is a port of this machine, or the path of a socket; tls.pem is in the
+    {place} is a port of this machine, or the path of a socket, and {behind} the port that
+    a relay leads to; tls.pem is in the
     directory that it runs in.  A use that is not there is one that the program cannot
     be put to.
     """
@@ -25,14 +26,15 @@ class Netcat(NamedTuple):
     uses: dict[str, tuple[str, str]]
     version: str = "--version"
 
-    def listener(self, use: str, place: str) -> list[str]:
-        return self._command(self.uses[use][0], place)
+    def listener(self, use: str, place: str, behind: str = "") -> list[str]:
+        return self._command(self.uses[use][0], place, behind)
 
     def client(self, use: str, place: str) -> list[str]:
         return self._command(self.uses[use][1], place)
 
-    def _command(self, arguments: str, place: str) -> list[str]:
-        return [*self.program, *(word.format(place=place) for word in arguments.split())]
+    def _command(self, arguments: str, place: str, behind: str = "") -> list[str]:
+        words = (word.format(place=place, behind=behind) for word in arguments.split())
+        return [*self.program, *words]
 
     def tell_version(self) -> str:
         """What it calls itself, in a word."""
@@ -66,9 +68,11 @@ PYNC = Netcat(
         "tls with s_server": ("", "-n --ssl --ssl-trustfile tls.pem 127.0.0.1 {place}"),
         "datagrams": ("-duln 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
         "many": ("-dlkn 127.0.0.1 {place}", ""),
+        "broker": ("-ln --broker 127.0.0.1 {place}", ""),
         "probe": ("", "-zn 127.0.0.1 {place}"),
         "socks5 proxy": ("-lkn --proxy-type socks5 127.0.0.1 {place}", ""),
         "http proxy": ("-lkn --proxy-type http 127.0.0.1 {place}", ""),
+        "relay": ("-lkn --relay 127.0.0.1:{behind} 127.0.0.1 {place}", ""),
     },
 )
 OPENBSD = Netcat(
@@ -102,6 +106,7 @@ NCAT = Netcat(
         ),
         "datagrams": ("-uln --recv-only 127.0.0.1 {place}", "-un 127.0.0.1 {place}"),
         "many": ("-lkn --recv-only -m 1000 127.0.0.1 {place}", ""),
+        "broker": ("-ln --broker 127.0.0.1 {place}", ""),
         "probe": ("", "-zn 127.0.0.1 {place}"),
         "http proxy": ("-lkn --proxy-type http 127.0.0.1 {place}", ""),
     },
@@ -122,6 +127,7 @@ SOCAT = Netcat(
             "-u OPENSSL:127.0.0.1:{place},verify=0 -",
         ),
         "tls with s_server": ("", "-t 60 - OPENSSL:127.0.0.1:{place},verify=0"),
+        "relay": ("TCP-LISTEN:{place},bind=127.0.0.1,fork TCP:127.0.0.1:{behind}", ""),
         "datagrams": ("-u UDP-RECV:{place},bind=127.0.0.1 -", "-u - UDP-SENDTO:127.0.0.1:{place}"),
     },
     version="-V",

@@ -1,4 +1,4 @@
-"""Who may connect, and where a proxy's clients may go.
+"""Rules by address and by name: what they have in common, and where a proxy's clients may go.
 
 An entry of a rule is an address, a network (10.0.0.0/8), a range (10.0.0.1-10.0.0.20,
 or nmap's 10.0.0.1-20), or a name.  An IPv4 address that comes in IPv6's clothes,
@@ -11,17 +11,13 @@ What cannot be read raises ValueError with words that go behind "... is".
 from __future__ import annotations
 
 import ipaddress
-import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from pync.errors import LocalError, UsageError
-
-if TYPE_CHECKING:
-    from pync.stream import Peer
+from pync.address import PORT_RANGE, port_range
 
 # An address as it is compared: its IP version and its number.  A span is all from one to another.
 Point: TypeAlias = tuple[int, int]
@@ -30,8 +26,6 @@ IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Its last label has more than digits, or it would be a mistaken address.
 NAME = re.compile(r"(?:[\w-]+\.)*(?=[\w-]*[^\W\d])[\w-]+\.?")
-LOCALHOST = ("127.0.0.1", "::1")  # RFC 6761, section 6.3, whatever the system's files say
-PORTS = re.compile(r"\d{1,5}|\d{1,5}-(?:\d{1,5})?|-\d{1,5}", re.ASCII)
 ANY_PORT = (range(1 << 16),)
 
 
@@ -104,87 +98,6 @@ class Addresses:
         where = point(address)
         before = bisect_right(self._lows, where)
         return before > 0 and where <= self._highs[before - 1]
-
-
-# --- clients ---
-
-Resolve: TypeAlias = Callable[[str], Iterable[str]]  # the numbers of a name
-
-
-class Entries(NamedTuple):
-    """What an option such as --allow lists, and the file that goes with it: --allowfile."""
-
-    option: str
-    listed: Sequence[str]
-    path: str | None
-
-    @property
-    def given(self) -> bool:
-        return bool(self.listed) or self.path is not None
-
-    def addresses(self, resolve: Resolve) -> Addresses:
-        """All of them.  Raises UsageError or LocalError."""
-        read = (spans(where, entry, resolve) for where, entry in self._all())
-        return Addresses(itertools.chain.from_iterable(read))
-
-    def _all(self) -> Iterator[tuple[str, str]]:
-        """Each entry, behind the words that say where it stands."""
-        yield from ((self.option, entry) for entry in self.listed)
-        for number, line in enumerate(read_lines(self.path) if self.path else (), 1):
-            for entry in line.partition("#")[0].replace(",", " ").split():
-                yield f"{self.option}file: {self.path}, line {number}", entry
-
-
-def spans(where: str, entry: str, resolve: Resolve) -> list[Span]:
-    try:
-        found = read_span(entry)
-    except ValueError as error:
-        raise UsageError(f"{where}: {entry!r} is {error}") from None
-    if found:
-        return [found]
-    hosts = LOCALHOST if canonical(entry) == "localhost" else resolve(entry)
-    return [span(address, address) for host in hosts if (address := read_address(host))]
-
-
-def read_lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123  pathlib takes long to import
-            return file.read().splitlines()
-    except OSError as error:
-        raise LocalError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise LocalError(f"cannot read {path}: it is not text in UTF-8") from None
-
-
-class Doorkeeper:
-    """Says of each peer whether it may connect, and tells of those that may not.
-
-    As with ncat, who is denied is not let in by being allowed as well: with rules that
-    allow, only those may connect that they name and that no rule denies.
-
-    Who comes again and again, as a denied peer's datagrams do, is told of once, until
-    it is somebody else's turn.
-    """
-
-    def __init__(
-        self, allow: Entries, deny: Entries, resolve: Resolve, complain: Callable[[str], None]
-    ) -> None:
-        """Read the rules, and look up the names in them.  Raises UsageError or LocalError."""
-        self._allowed = allow.addresses(resolve) if allow.given else None
-        self._denied = deny.addresses(resolve)
-        self._complain = complain
-        self._last = ""
-
-    def admits(self, peer: Peer) -> bool:
-        if self._may_come(peer.host):
-            return True
-        if str(peer) != self._last:
-            self._last = str(peer)
-            self._complain(f"connection from {peer} denied")
-        return False
-
-    def _may_come(self, host: str) -> bool:
-        return host not in self._denied and (self._allowed is None or host in self._allowed)
 
 
 # --- targets ---
@@ -263,7 +176,7 @@ def read_target(text: str) -> TargetRule:
 def check_unambiguous(text: str) -> None:
     """Raise ValueError for addresses of IPv6 whose last part could be a port."""
     host, _, ports = text.rpartition(":")
-    if has_addresses(host) and PORTS.fullmatch(ports.partition(",")[0]):
+    if has_addresses(host) and PORT_RANGE.fullmatch(ports.partition(",")[0]):
         meanings = [f"[{host}]:{ports}", *([f"[{text}]"] if has_addresses(text) else [])]
         raise ValueError(f"not clear without brackets: {' or '.join(meanings)}")
 
@@ -277,13 +190,11 @@ def has_addresses(entry: str) -> bool:
 
 
 def read_ports(text: str) -> range:
-    low, dash, high = text.partition("-")
-    if PORTS.fullmatch(text):
-        first = int(low or 1)
-        last = int(high or 65535) if dash else first
-        if 1 <= first <= last <= 65535:
-            return range(first, last + 1)
-    raise ValueError("not a rule with ports such as 80, 80,443, 8000-8100, 1- or -1024")
+    try:
+        return port_range(text)
+    except ValueError:
+        told = "not a rule with ports such as 80, 80,443, 8000-8100, 1- or -1024"
+        raise ValueError(told) from None
 
 
 def canonical(name: str) -> str:

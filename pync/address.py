@@ -8,6 +8,8 @@ CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)
 
 SERVICE_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]+([-.+_*/][a-z0-9]+)*", re.ASCII | re.IGNORECASE)
 
+PORT_RANGE = re.compile(r"\d{1,5}|\d{1,5}-(?:\d{1,5})?|-\d{1,5}", re.ASCII)
+
 HOST_PORT = re.compile(
     r"(\[(?P<number>[0-9a-f:.]*:[0-9a-f:.]*(%[^]/@]+)?)\]|(?P<name>[^][:/@%?#\s]+))(:(?P<port>[^:]+))?"
     r"|(?P<literal>[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*(%[^]/@]+)?)",
@@ -28,6 +30,22 @@ def escape(code: int) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def is_one_port(text: str) -> bool:
+    """Whether `text` means one port, if it means anything, and no range or list."""
+    return not ("," in text or (text.strip("0123456789-") == "" and "-" in text))
+
+
+def port_range(text: str) -> range:
+    """The ports of `80`, `20-25`, `1-` or `-1024`.  Raises ValueError."""
+    low, dash, high = text.partition("-")
+    if PORT_RANGE.fullmatch(text):
+        first = int(low or 1)
+        last = int(high or 65535) if dash else first
+        if 1 <= first <= last <= 65535:
+            return range(first, last + 1)
+    raise ValueError("not a port from 1 to 65535, nor a range such as 20-25, 1- or -1024")
 
 
 def has_controls(text: str) -> bool:

@@ -67,6 +67,9 @@ class Bypass:
         self._puzzled, before = True, self._puzzled  # once it may have come only just now
         return GiveUp() if before else self._empty
 
+    def take_back(self) -> bytes:
+        return b""
+
     def close(self) -> None:
         pass
 
@@ -81,7 +84,8 @@ class Splice(Bypass):
 
     @classmethod
     def accepts(cls, source: Source, sink: Sink) -> bool:
-        return can_splice(source, sink) and (is_pipe(source.raw_fd) or is_pipe(sink.raw_fd))
+        suits = is_pipe(source.raw_fd) or (is_pipe(sink.raw_fd) and source.position is None)
+        return can_splice(source, sink) and suits
 
     def move(self) -> int:
         if self._dry:
@@ -139,7 +143,7 @@ class Conduit(Bypass):
         except BlockingIOError:
             raise self._full from None
         except OSError as error:
-            raise meaning(error, self._sink, lambda: os.read(out, self.held)) from None
+            raise meaning(error, self._sink, self.take_back) from None
         self.held -= moved
         self.stuck = self.held > 0
         return moved
@@ -168,6 +172,9 @@ class Conduit(Bypass):
         self._dry = count < SHORT
         return count
 
+    def take_back(self) -> bytes:
+        return os.read(self._pipe[0], self.held) if self._pipe and self.held else b""
+
     def close(self) -> None:
         for fd in self._pipe or ():
             os.close(fd)
@@ -175,7 +182,10 @@ class Conduit(Bypass):
 
 
 class SendFile(Bypass):
-    """From a regular file to a socket.  The file's own offset tells how far it has been sent."""
+    """From a regular file to a socket.
+
+    How far it has been sent tells the source's position, or else the file's own offset.
+    """
 
     @classmethod
     def accepts(cls, source: Source, sink: Sink) -> bool:
@@ -183,7 +193,7 @@ class SendFile(Bypass):
 
     def move(self) -> int:
         try:
-            moved = os.sendfile(self._to, self._from, None, PIECE)
+            moved = os.sendfile(self._to, self._from, self._source.position, PIECE)
         except BlockingIOError:
             self.stuck = True
             raise self._full from None
@@ -192,6 +202,8 @@ class SendFile(Bypass):
         self.stuck = False
         if not moved:
             raise GiveUp
+        if self._source.position is not None:
+            self._source.position += moved
         return moved
 
 

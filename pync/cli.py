@@ -4,6 +4,7 @@ Usage: pync [options] [-v]... [-x PROXY]... [--proxy PROXY]...
             [--proxy-allow RULE]... [<address>...]
 
   pync [options] HOST PORT        connect to HOST
+  pync -z [options] HOST PORT...  see which ports are open
   pync -l [options] [HOST] PORT   listen, on HOST's address or on all
   pync -U [options] PATH          the same over a unix socket (@NAME: abstract)
 
@@ -12,17 +13,36 @@ Where to:
   -6, --ipv6                   IPv6 only
   -l, --listen                 listen for a connection
   -k, --keep-open              with -l: serve any number of clients, at once
+  --broker                     with -l: pass what a client sends to all others
+  --chat                       the same by lines, with the speaker's name
   -u, --udp                    UDP instead of TCP
   -U, --unixsock               a unix socket; with -u, datagrams
   -n, --nodns                  look up no name, service or address
   -p PORT, --source-port PORT  the local port; with -l, the port to listen on
   -s ADDR, --source ADDR       the local address; with -l, where to listen
-  -z, --zero                   connect and close: the exit status tells
+  --retry N                    try N times more to connect
+  --reconnect                  connect again whenever the peer goes
+  --retry-delay TIME           the pause before that, more or less; usually 1s
+  --fd N                       with -l: descriptor N listens already
+  --port-file FILE             with -l: write the port to FILE, once it is open
+  --mode MODE                  with -lU: the path's permissions, as in 0600
   --allow LIST                 with -l: only these may connect, as in 10.0.0.1,
-                               10.0.0.0/8, 10.0.0.1-20, localhost
+                               10.0.0.0/8, 10.0.0.1-20, localhost; with -U,
+                               uid:1000, uid:alice, gid:100
   --allowfile FILE             those in FILE, too
   --deny LIST                  with -l: these may not, even if allowed
   --denyfile FILE              those in FILE, too
+
+Is it open:
+  -z, --zero                   connect and close: the exit status tells; a scan,
+                               of ports as in 22 http 80,443 1-1024, of hosts
+                               as in 10.0.0.0/24
+  --hosts-from FILE            hosts and networks, a line each; -: from stdin
+  -r, --random                 ports in random order
+  --parallel N                 try N ports at a time
+  --banner                     read what an open port says by itself
+  --json                       print an object for each port, a line each
+  --wait-open TIME             try until all are open, for TIME at most
 
 How it ends:
   -d, --no-stdin               do not read standard input
@@ -38,8 +58,15 @@ How it ends:
   --recv-only                  only receive: do not read standard input
   --send-only                  only send: discard what is received
 
+Many clients:
+  --label                      with -l: begin each line with who has sent it
+  --stdin POLICY               with -k: all get what comes in (the default), the
+                               first alone does, or each gets the whole of it
+  --outbox SIZE                with -k: what may wait for a client (1M); then it
+                               is dropped, unless it moves
+
 What passes:
-  -i TIME, --interval TIME     pause for TIME after each line sent
+  -i TIME, --interval TIME     pause for TIME after each line or port
   -C, --crlf                   send LF as CR LF; an existing CR LF stays
   -t, --telnet                 answer telnet negotiation, and strip it
   --safe-tty                   show control characters as \\xNN on a terminal
@@ -72,6 +99,12 @@ Through proxies:
                                local, both or none
   --proxy-allow RULE           with -l: where clients may go, HOST[:PORTS]; may
                                be repeated
+
+Relaying:
+  --relay TARGET               with -l: join each client with HOST:PORT, with
+                               ssl://HOST:PORT or with unix:PATH
+  --proxy-protocol VERSION     tell the target first who the client is, in the
+                               words (v1) or bytes (v2) of HAProxy's protocol
 
 Socket settings:
   -b, --broadcast              allow broadcast addresses
@@ -161,6 +194,8 @@ def read_arguments(arguments: list[str], environment: Environment) -> Options | 
     if "version" in given:
         environment.answer(f"pync {__version__}\n")
         return None
+    if "listen" in given and not addresses and given.keys().isdisjoint(("fd", "source_port")):
+        given.update(environment.handed_in)
     options = read_options(given, addresses)
     return options._replace(md5_key=md5_key(environment)) if options.md5sig else options
 

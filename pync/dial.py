@@ -5,112 +5,22 @@ What only some options need is imported where they are looked at, for a fast sta
 
 from __future__ import annotations
 
-import errno
 import functools
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pync.environment import Environment
-from pync.errors import ConnectError, OutOfDescriptors
-from pync.loop import Loop
+from pync.errors import OutOfDescriptors
 from pync.options import Options
-from pync.stream import NEVER, Attempt, Endpoint, Listener, Peer, Sink, Source, WouldBlock
-from pync.transports import Transport, standard_streams, transport
+from pync.stream import NEVER, Endpoint, Listener, Sink, Source, WouldBlock
+from pync.transports import standard_streams, transport_of
 
 if TYPE_CHECKING:
+    from pync.doorkeeper import Doorkeeper, Reader
     from pync.endings import Terms
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
 DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
-
-
-def transport_of(options: Options) -> Transport:
-    if options.unixsock:
-        return transport("unix")
-    return transport("udp" if options.udp else "tcp")
-
-
-class Connecting:
-    """A task that tries one address after the other until one accepts.
-
-    endpoint: the connection, once the task is over.  deadline: when it is to be
-    there at the latest, by the loop's clock.  advance raises ConnectError with a line
-    for each address if none accepts, or none in time.
-    """
-
-    def __init__(
-        self,
-        options: Options,
-        loop: Loop,
-        say: Callable[[str], None],
-        addresses: Iterable[Peer] | None = None,
-    ) -> None:
-        """say: told of the addresses that failed, where another one accepts.
-
-        addresses: None to look them up, which may take its time and knows no limit.
-        """
-        self.endpoint: Endpoint | None = None
-        self._loop = loop
-        self._say = say
-        self._failures: list[str] = []
-        self._options = options
-        self._via = transport_of(options)
-        self._addresses = deque(self._via.addresses(options) if addresses is None else addresses)
-        self._attempt: Attempt | None = None
-        limit = options.connect_limit
-        self.deadline = NEVER if limit is None else loop.clock() + limit
-
-    def advance(self) -> bool:
-        try:
-            self.endpoint = self._try()
-        except ConnectError as error:
-            self._failures.append(str(error))
-            self._drop_attempt()
-            if self._addresses:
-                return True
-            raise ConnectError("\n".join(self._failures), error.errno) from None
-        for failure in self._failures:
-            self._say(failure)
-        return False
-
-    def _try(self) -> Endpoint:
-        if self._attempt is None:
-            self._attempt = self._via.connect(self._addresses.popleft(), self._options)
-        try:
-            return self._attempt.finish()
-        except WouldBlock as blocked:
-            if self._loop.clock() < self.deadline:
-                blocked.until = min(blocked.until, self.deadline)
-                raise
-            self._addresses.clear()
-            raise timed_out(self._attempt.peer) from None
-
-    def again(self, deadline: float) -> None:
-        """Be a task once more, for another connection to where this one got."""
-        assert self._attempt
-        self._addresses = deque([self._attempt.peer])
-        self._attempt = None
-        self._failures.clear()
-        self.endpoint = None
-        self.deadline = deadline
-
-    def close(self) -> None:
-        """Give up what is not open yet."""
-        if self.endpoint is None:
-            self._drop_attempt()
-
-    def _drop_attempt(self) -> None:
-        if self._attempt:
-            for fd in self._attempt.descriptors:
-                self._loop.forget(fd)
-            self._attempt.abandon()
-            self._attempt = None
-
-
-def timed_out(peer: Peer) -> ConnectError:
-    message = f"connect to {peer.target} failed: Connection timed out"
-    return ConnectError(message, errno.ETIMEDOUT)
 
 
 class Accepting:
@@ -128,20 +38,36 @@ class Accepting:
         return False
 
 
-def listen(options: Options, complain: Callable[[str], None]) -> Listener:
-    """complain: told of each peer that may not connect."""
-    if not any((options.allow, options.allowfile, options.deny, options.denyfile)):
-        return transport_of(options).listen(options)
-    from pync.access import Doorkeeper, Entries
-    from pync.transports.inet import hosts
+def doorkeeper(options: Options, complain: Callable[[str], None]) -> Doorkeeper | None:
+    """None where everybody may connect.  complain: told of each peer that may not."""
+    if not options.restricts:
+        return None
+    from pync.doorkeeper import Doorkeeper, Entries
 
     allow = Entries("--allow", options.allow, options.allowfile)
     deny = Entries("--deny", options.deny, options.denyfile)
-    resolve = functools.partial(hosts, options=options)
-    doorkeeper = Doorkeeper(allow, deny, resolve, complain)
+    return Doorkeeper(allow, deny, reader_of_rules(options), complain)
+
+
+def listen(options: Options, door: Doorkeeper | None) -> Listener:
     listener = transport_of(options).listen(options)
-    listener.admits = doorkeeper.admits
+    if door:
+        listener.admits = door.admits
     return listener
+
+
+def reader_of_rules(options: Options) -> Reader:
+    """How those who come are known."""
+    from pync.doorkeeper import Hosts, Users
+
+    if options.unixsock:
+        from pync.transports.unix import check_credentials
+
+        check_credentials(options)
+        return Users
+    from pync.transports.inet import hosts
+
+    return functools.partial(Hosts, resolve=functools.partial(hosts, options=options))
 
 
 def local_source(options: Options, environment: Environment) -> Source:
@@ -150,7 +76,15 @@ def local_source(options: Options, environment: Environment) -> Source:
         from pync.transports.memory import Silence
 
         return Silence()
-    source = standard_streams().standard_input(environment.stdin)
+    return as_sent(standard_input(environment), options, environment)
+
+
+def standard_input(environment: Environment) -> Source:
+    return standard_streams().standard_input(environment.stdin)
+
+
+def as_sent(source: Source, options: Options, environment: Environment) -> Source:
+    """What the options make of a source on its way to a peer."""
     if options.crlf:
         from pync.taps import Translated
         from pync.wire.crlf import Crlf
@@ -172,12 +106,16 @@ def local_sink(options: Options, environment: Environment) -> Sink:
     return standard_streams().standard_output(environment.stdout)
 
 
-def received(options: Options, environment: Environment) -> Callable[[Source], Source]:
-    """What wraps the source of one peer's bytes."""
-    return functools.partial(tap_received, options=options, terminal=environment.shows)
+def received(
+    options: Options, environment: Environment, label: str = ""
+) -> Callable[[Source], Source]:
+    """What wraps the source of one peer's bytes.  label: what each line of it begins with."""
+    terminal = environment.shows
+    return functools.partial(tap_received, options=options, terminal=terminal, label=label)
 
 
-def tap_received(source: Source, options: Options, terminal: bool) -> Source:
+def tap_received(source: Source, options: Options, terminal: bool, label: str) -> Source:
+    packets = source.framed
     if options.recv_limit:
         from pync.taps import Limit
 
@@ -187,6 +125,11 @@ def tap_received(source: Source, options: Options, terminal: bool) -> Source:
         from pync.wire.safe_text import SafeText
 
         source = Translated(source, SafeText())
+    if label:
+        from pync.taps import Translated
+        from pync.wire.label import Label
+
+        source = Translated(source, Label(label, packets=packets))
     return source
 
 
@@ -215,6 +158,21 @@ def terms(
         idle=idle_limit(idle, options),
         idle_failure=idle_limit(options.idle_timeout, options),
         linger=options.linger,
+        keeps_unsent=options.reconnect,
+    )
+
+
+def terms_among_clients(options: Options, has_end: bool) -> Terms:
+    """How the session of a client with the others ends."""
+    from pync.endings import Terms
+
+    silence = None if has_end else options.timeout or DATAGRAM_PEER_IDLE
+    return Terms(
+        looks_for_peer=True,
+        silence=silence,
+        idle=options.timeout if has_end else None,
+        idle_failure=options.idle_timeout,
+        linger=NEVER,
     )
 
 

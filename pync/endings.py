@@ -28,6 +28,7 @@ AT_ONCE = float("-inf")
 DRAIN = 2.0  # seconds that a closing connection may be kept open by what the peer still sends
 GRACE = 1.0  # seconds without progress that a closing session gives what is on its way
 FIRST_LOOK, LAST_LOOK = 0.001, 0.05  # seconds between looks at what is unacknowledged
+LOOK_FOR_PEER = 10.0  # seconds between looks whether a peer that has ended is still there
 
 
 class Terms(NamedTuple):
@@ -41,8 +42,11 @@ class Terms(NamedTuple):
     quit_after: from stdin's end to ours.
     reply_wait: from the last reply to our end, once stdin has ended.
     idle: from the last movement to a quiet end.  idle_failure: to an error.
+    silence: from the peer's last byte to a quiet end, whatever it is sent.
     linger: what a silent stdin gets once the peer has ended.
+    looks_for_peer: whether one that has ended is looked for, since it may have gone.
     passes_failure: the peer is to see a failure as such, also if it has all that there was.
+    keeps_unsent: there will be another peer, for what stdin has given and this one has not got.
     """
 
     keeps_end_back: bool = False
@@ -54,8 +58,11 @@ class Terms(NamedTuple):
     reply_wait: float | None = None
     idle: float | None = None
     idle_failure: float | None = None
+    silence: float | None = None
     linger: float = 2.0
+    looks_for_peer: bool = False
     passes_failure: bool = False
+    keeps_unsent: bool = False
 
 
 class Closing:
@@ -63,7 +70,8 @@ class Closing:
 
     error: raised at the end.  abrupt: by a reset, not by our end.  drain_until:
     until then the peer may still send, and is not listened to.  patience:
-    seconds without progress until what is undelivered is given up.
+    seconds without progress until what is undelivered is given up.  keeps_unsent: nor is
+    what has been taken and not sent yet.
     """
 
     def __init__(
@@ -73,7 +81,9 @@ class Closing:
         abrupt: bool = False,
         drain_until: float = AT_ONCE,
         patience: float | None = None,
+        keeps_unsent: bool = False,
     ) -> None:
+        self.keeps_unsent = keeps_unsent
         self.error = error
         self.abrupt = abrupt
         self.drain_until = drain_until
@@ -123,6 +133,12 @@ def both_ended(session: Session) -> float:
     return at_once(session.inward.over and session.outward.over)
 
 
+def peer_left(session: Session) -> float:
+    """Another one is waited for."""
+    more = session.terms.keeps_unsent and session.inward.drained_at == NEVER
+    return at_once(session.outward.over and more)
+
+
 def peer_ended_for_good(session: Session) -> float:
     final = session.terms.peer_end_is_final or not session.remote.has_end
     return at_once(session.outward.over and final)
@@ -150,6 +166,20 @@ def no_reply(session: Session) -> float:
         return NEVER
     last = max(session.inward.drained_at, quiet_since(session, session.outward))
     return last + session.terms.reply_wait
+
+
+def peer_silent(session: Session) -> float:
+    limit = session.terms.silence
+    return NEVER if limit is None else quiet_since(session, session.outward) + limit
+
+
+def absent(session: Session) -> float:
+    """One that has ended says nothing when it goes: raises what it is found to have left."""
+    if not (session.terms.looks_for_peer and session.outward.over):
+        return NEVER
+    session.remote.sink.knock()
+    now = session.clock()
+    return now + min(max(now - session.outward.over_at, FIRST_LOOK), LOOK_FOR_PEER)
 
 
 def idle(session: Session) -> float:
@@ -186,7 +216,8 @@ def all_settled(session: Session) -> float:
     """Everything has gone out, is acknowledged, and the peer has had time to take it."""
     closing, now = session.closing, session.clock()
     assert closing
-    if not (closing.abrupt or session.inward.over):
+    settled = session.inward.over or closing.keeps_unsent
+    if not (settled or (closing.abrupt and session.inward.drained_at < NEVER)):
         return NEVER
     if not (closing.drain or session.outward.over):
         return NEVER
@@ -238,6 +269,10 @@ def end_by_reset(session: Session) -> bool:
     return session.close(Closing(abrupt=True, patience=session.terms.idle))
 
 
+def leave_for_another(session: Session) -> bool:
+    return session.close(Closing(abrupt=True, keeps_unsent=True, patience=GRACE))
+
+
 def end_now(session: Session) -> bool:
     """No more is waited for, but what is on its way still arrives as long as it moves."""
     return session.close(Closing(patience=GRACE))
@@ -276,11 +311,14 @@ ENDINGS = (
     Rule(input_failed, fail_once_delivered),
     Rule(sending_failed, fail),
     Rule(both_ended, end_in_order),
+    Rule(peer_left, leave_for_another),
     Rule(peer_ended_for_good, end_after_drain),
     Rule(input_silent, end_by_reset),
     Rule(quit_time, end_now),
     Rule(all_sent, end_after_drain),
     Rule(no_reply, end_now),
+    Rule(peer_silent, end_now),
+    Rule(absent, fail),
     Rule(idle, end_idle),
     Rule(idle_too_long, fail_idle),
 )

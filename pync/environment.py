@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pync.address import printable
-from pync.errors import LocalError, OutputClosed
+from pync.errors import LocalError, OutputClosed, UsageError
+
+FIRST = 3  # the first descriptor that systemd hands in
 
 
 class Environment(NamedTuple):
@@ -35,9 +37,31 @@ class Environment(NamedTuple):
         """Whether standard output is a terminal."""
         return os.isatty(self.stdout)
 
+    @property
+    def handed_in(self) -> dict[str, str]:
+        """The socket that systemd listens with for us, as an option (sd_listen_fds(3)).
+
+        Raises UsageError if there are several.
+        """
+        if self.variables.get("LISTEN_PID") != str(os.getpid()):
+            return {}
+        count = self.variables.get("LISTEN_FDS", "")
+        if count != "1":
+            raise UsageError(f"LISTEN_FDS says {count!r}, and --fd which of them, from {FIRST} on")
+        return {"fd": str(FIRST)}
+
+    @property
+    def watched(self) -> bool:
+        """Whether a person sees standard error at once."""
+        return os.isatty(self.stderr)
+
     def say(self, line: str) -> None:
         """Write one line to stderr, escaped; a stderr that has gone is nobody's to tell."""
-        data = (printable(line) + "\n").encode()
+        self.show(printable(line) + "\n")
+
+    def show(self, text: str) -> None:
+        """Write to stderr what is known to be fit for a terminal."""
+        data = text.encode()
         while data:
             try:
                 data = data[os.write(self.stderr, data) :]

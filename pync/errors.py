@@ -46,10 +46,15 @@ class NetworkError(PyncError):
     """The peer, or the way to it, failed.
 
     undelivered: bytes taken from the local side that the peer's kernel has not
-    acknowledged; told at the end of the message.
+    acknowledged; told at the end of the message.  errno: the system's number for the
+    reason, where there is one; of several addresses, for the last one tried.
     """
 
     undelivered = 0
+
+    def __init__(self, message: str = "", errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -64,14 +69,7 @@ class ResolveError(NetworkError):
 
 
 class ConnectError(NetworkError):
-    """No address of the host accepted a connection.
-
-    errno: the system's number for the reason, of the last address tried.
-    """
-
-    def __init__(self, message: str, errno: int | None = None) -> None:
-        super().__init__(message)
-        self.errno = errno
+    """No address of the host accepted a connection."""
 
 
 class ConnectionLost(NetworkError):

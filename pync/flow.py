@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from pync.bypass import GiveUp
 from pync.errors import PyncError
@@ -21,7 +22,8 @@ class Flow:
 
     moved: bytes.  drained_at, over_at: when, by `clock`, the source gave its last,
     and when there was nothing left to do; over: whether it is so.  error: why, if
-    not because of the end.
+    not because of the end.  left: what the source has given and the sink not got, once
+    that is sure.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Flow:
         self.over = False
         self.over_at = NEVER
         self.error: PyncError | None = None
+        self.left = b""
         self._clock = clock
         self._moved_at = clock()
         self._changed = changed
@@ -64,9 +67,18 @@ class Flow:
     def stop(self) -> None:
         """Read no more: what is held is still written, then the end follows."""
         self._stopping = True
+        self.source.stop()
+
+    def flush(self) -> None:
+        """Stop, and write what is held as far as that is taken at once."""
+        self.stop()
+        with suppress(WouldBlock, EndOfStream, GiveUp, PyncError):
+            while self.held and not self.over:
+                self.moved += self._mover.move()
 
     def close(self) -> None:
         """Move no more: let go of what that needed, and of whoever was to hear of the end."""
+        self.left = self.left or self._mover.take_back()
         self._mover.close()
         self._end = self.sink.end
 

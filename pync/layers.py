@@ -30,7 +30,8 @@ def layers(
     if hops:
         from pync import proxies
 
-        makers += proxies.layers(hops, options, environment, loop)
+        context = proxies.tls_context(map(type, hops), environment)
+        makers += proxies.layers(hops, options, context, loop)
     if options.starttls is not None:
         makers.append(plain_opening(options))
     if options.ssl:
@@ -63,6 +64,8 @@ def plain_opening(options: Options) -> Maker:
 def tls(options: Options, environment: Environment, loop: Loop) -> Maker:
     from pync.wire.tls.engine import Tls
 
+    if options.relay:
+        options = options._replace(ssl_fingerprint=None)  # is the target's
     name = None if options.listen else server_name(options)
     context = (server_context if options.listen else client_context)(options, environment)
     pin = options.ssl_fingerprint

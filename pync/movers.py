@@ -51,6 +51,9 @@ class Mover(Protocol):
         and sink raise.
         """
 
+    def take_back(self) -> bytes:
+        """What is held, before it is closed."""
+
     def close(self) -> None:
         """Let go of what it needed for that.  May be repeated."""
 
@@ -122,6 +125,9 @@ class Copy:
     def _keep(self, piece: memoryview) -> None:
         """Hold on to it, with memory of its own if it has none yet."""
         self._piece = memoryview(bytes(piece)) if piece.obj is BUFFER.obj else piece
+
+    def take_back(self) -> bytes:
+        return bytes(self._piece or b"")
 
     def close(self) -> None:
         pass

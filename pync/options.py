@@ -5,37 +5,53 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pync.address import check_name, check_port
+from pync.address import check_name, check_port, is_one_port
 from pync.errors import UsageError
-from pync.values import READERS, Login, Proxy
+from pync.values import READERS, Login, Proxy, Target
 
 
 class Options(NamedTuple):
     """The command line as values.  Times are seconds, sizes bytes.
 
     host and port are the remote end when connecting and the local one when
-    listening; with unixsock, path takes their place.  source and source_port
+    listening; with unixsock, path takes their place.  Who scans has ports for port:
+    names, numbers and ranges, and maybe a network for host.  source and source_port
     are the local end of an outgoing connection.
     """
 
     host: str | None = None
     port: str | None = None
+    ports: tuple[str, ...] = ()
     path: str | None = None
 
     ipv4: bool = False
     ipv6: bool = False
     listen: bool = False
     keep_open: bool = False
+    broker: bool = False
+    chat: bool = False
     udp: bool = False
     unixsock: bool = False
     nodns: bool = False
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    retry: int | None = None
+    retry_delay: float = 1.0
+    reconnect: bool = False
+    mode: int | None = None
+    random: bool = False
+    parallel: int | None = None
+    banner: bool = False
+    json: bool = False
+    hosts_from: str | None = None
+    wait_open: float | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
     denyfile: str | None = None
+    fd: int | None = None
+    port_file: str | None = None
 
     no_stdin: bool = False
     half_close: bool = False
@@ -48,6 +64,9 @@ class Options(NamedTuple):
     recv_limit: int | None = None
     recv_only: bool = False
     send_only: bool = False
+    stdin: str = "all"
+    outbox: int = 1 << 20
+    label: bool = False
 
     interval: float | None = None
     crlf: bool = False
@@ -87,6 +106,9 @@ class Options(NamedTuple):
     proxy_dns: str = "remote"
     proxy_allow: tuple[str, ...] = ()
 
+    relay: Target | None = None
+    proxy_protocol: int | None = None
+
     verbose: int = 0
 
     @property
@@ -96,8 +118,17 @@ class Options(NamedTuple):
         return self.proxy_auth or (Login(user, None) if user else None)
 
     @property
+    def talks(self) -> bool:
+        """Whether there is a conversation, with standard input and output."""
+        return not (self.zero or self.fd_pass)
+
+    @property
+    def dials_again(self) -> bool:
+        return self.reconnect or self.retry is not None
+
+    @property
     def reads_stdin(self) -> bool:
-        return not (self.no_stdin or self.recv_only)
+        return not (self.no_stdin or self.recv_only or self.fd == 0)
 
     @property
     def connect_limit(self) -> float | None:
@@ -108,6 +139,11 @@ class Options(NamedTuple):
     def quit_after(self) -> float | None:
         """Seconds from stdin's end to ours; None: when the peer ends."""
         return None if self.waits_for_ever else self.quit
+
+    @property
+    def restricts(self) -> bool:
+        """Whether there are rules of who may connect."""
+        return any(getattr(self, field) for field in ACCESS)
 
     @property
     def waits_for_ever(self) -> bool:
@@ -123,14 +159,35 @@ class Options(NamedTuple):
 IMPLIES = (
     *((field, "ssl") for field in Options._fields if field.startswith("ssl_")),
     ("starttls", "ssl"),
+    ("chat", "broker"),
+    ("broker", "keep_open"),
 )
 
-ACCESS = ("allow", "allowfile", "deny", "denyfile")  # by address, which unix sockets lack
+# Whom to take for the server: of a relay, that concerns the target, and not its clients.
+OF_A_SERVER = ("ssl_verify", "ssl_insecure", "ssl_trustfile", "ssl_fingerprint", "ssl_servername")
+
+ACCESS = ("allow", "allowfile", "deny", "denyfile")
+
+SCANS = ("random", "parallel", "banner", "json", "hosts_from")  # what a scan may have
+
+BEYOND_CONNECTING = ("ssl", "via", "proxy", "retry")  # what it may not
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
+    ("chat", "listen"),
+    ("broker", "listen"),
     ("keep_open", "listen"),
+    ("mode", "listen"),
+    ("mode", "unixsock"),
+    ("stdin", "keep_open"),
+    ("outbox", "keep_open"),
+    ("label", "listen"),
+    *((field, "zero") for field in SCANS),
+    ("wait_open", "zero"),
     *((field, "listen") for field in ACCESS),
+    ("retry_delay", "retry", "reconnect"),
+    ("fd", "listen"),
+    ("port_file", "listen"),
     ("ssl_key", "ssl_cert"),
     ("ssl_client_ca", "listen"),
     ("proxy_type", "via", "proxy", "listen"),
@@ -139,13 +196,21 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("proxy_dns", "via", "proxy"),
     ("proxy_allow", "listen"),
     ("proxy_allow", "proxy_type"),
+    ("relay", "listen"),
+    ("proxy_protocol", "relay"),
 )
 
-# What a proxy server does has nothing to do with these.
+# What passes between clients and where they lead has nothing to do with these.
 SERVES = "listen", "proxy_type"
-NOT_OF_A_PROXY = (
-    *("udp", "fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig"),
+NOT_PASSED_ON = (
+    *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin", "outbox", "label"),
+)
+
+# What clients say to each other goes through neither standard input nor output.
+NOT_OF_A_BROKER = (
+    *("relay", "proxy_type", "fd_pass", "crlf", "interval", "safe_tty", "quit", "no_shutdown"),
+    *("recv_limit", "recv_only", "send_only", "stdin", "label"),
 )
 
 # Of a row not all can be had.
@@ -156,39 +221,63 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("half_close", "no_shutdown"),
     ("recv_only", "send_only"),
     ("no_stdin", "send_only"),
+    ("no_stdin", "stdin"),
+    ("recv_only", "stdin"),
+    *(("broker", field) for field in NOT_OF_A_BROKER),
     ("zero", "listen"),
+    ("listen", "retry"),
+    ("listen", "reconnect"),
+    ("zero", "reconnect"),
+    ("fd_pass", "reconnect"),
+    ("recv_limit", "reconnect"),
+    ("send_only", "reconnect"),
+    ("udp", "reconnect"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),
+    ("fd_pass", "label"),
     ("unixsock", "md5sig"),
     ("unixsock", "tcp_keepalive"),
     ("unixsock", "tos"),
     ("unixsock", "ttl"),
     ("unixsock", "min_ttl"),
     ("unixsock", "source_port"),
-    *(("unixsock", field) for field in ACCESS),
+    ("unixsock", "port_file"),
+    ("fd", "source"),
+    ("fd", "source_port"),
+    ("fd", "mode"),
+    *(("unixsock", field) for field in SCANS),
+    *(("wait_open", field) for field in (*SCANS, "retry")),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),
     ("udp", "ssl"),
     ("fd_pass", "ssl"),
     ("listen", "starttls"),
-    ("listen", "ssl_servername"),
-    ("listen", "ssl_trustfile"),
-    ("listen", "ssl_insecure"),
     ("ssl_insecure", "ssl_verify"),
     ("ssl_insecure", "ssl_trustfile"),
     ("ssl_insecure", "ssl_fingerprint"),
     ("ssl_fingerprint", "ssl_trustfile"),
+    ("via", "proxy"),
+    ("proxy_user", "proxy_auth"),
+    ("relay", "proxy_allow"),
+    ("udp", "proxy_protocol"),
+    *(("relay", field) for field in NOT_PASSED_ON),
+    ("zero", "udp", "via"),  # a proxy does not tell that nobody is there
+    ("zero", "udp", "proxy"),
+)
+
+# The same, unless there is a relay: of that, the one is about clients and the other about targets.
+EXCLUDES_ALONE: tuple[tuple[str, ...], ...] = (
+    ("listen", "ssl_servername"),
+    ("listen", "ssl_trustfile"),
+    ("listen", "ssl_insecure"),
     ("ssl_fingerprint", "ssl_client_ca"),
     ("listen", "via"),
     ("listen", "proxy"),
     ("unixsock", "via"),
     ("unixsock", "proxy"),
-    ("via", "proxy"),
-    ("proxy_user", "proxy_auth"),
-    *((*SERVES, field) for field in NOT_OF_A_PROXY),
-    ("zero", "udp", "via"),  # a proxy does not tell that nobody is there
-    ("zero", "udp", "proxy"),
+    (*SERVES, "udp"),
+    *((*SERVES, field) for field in NOT_PASSED_ON),
 )
 
 # What may have a password in it, and so is never shown.
@@ -231,13 +320,14 @@ def read_options(given: Mapping[str, Any], addresses: list[str]) -> Options:
     an option that lacks another, and two that exclude each other.
     """
     values = {field: read_value(field, value) for field, value in given.items()}
+    relayed = "relay" in values
     for field, other in IMPLIES:
-        if field in values:
+        if field in values and not (relayed and field in OF_A_SERVER):
             values[other] = True
     for field, *others in NEEDS:
         if field in values and values.keys().isdisjoint(others):
             raise UsageError(f"{option_name(field)} needs {listed(others, 'or')}")
-    for fields in EXCLUDES:
+    for fields in EXCLUDES if relayed else (*EXCLUDES, *EXCLUDES_ALONE):
         if values.keys() >= set(fields):
             raise UsageError(excluding(fields))
     return place(Options(**values), addresses)
@@ -258,22 +348,54 @@ def place(options: Options, addresses: list[str]) -> Options:
     """Put the bare arguments where they belong."""
     for address in addresses:
         checked(check_name, "address", address)
+    if options.fd is not None:
+        if addresses:
+            raise UsageError(f"--fd has its place already, and takes no {told(addresses)}")
+        return options
     if options.unixsock:
-        if options.listen and options.source:
-            raise UsageError("--source: a unix listener is where its path is")
-        return options._replace(path=only_path(addresses))
+        return place_unix(options, addresses)
     if options.listen:
         return place_listener(options, addresses)
+    if options.zero:
+        return place_probe(options, addresses)
     if len(addresses) != 2:
         raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
     host, port = addresses
     return options._replace(host=host, port=checked(check_port, "port", port))
 
 
-def only_path(addresses: list[str]) -> str:
+def place_probe(options: Options, addresses: list[str]) -> Options:
+    """`-z HOST PORTS...`, and `-z --hosts-from FILE PORTS...`; one port alone is no scan."""
+    hosts = [] if options.hosts_from else addresses[:1]
+    ports = addresses[len(hosts) :]
+    if not ports:
+        raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
+    simple = len(addresses) == 2 and "/" not in addresses[0] and is_one_port(ports[0])
+    if simple and hosts and not (options.banner or options.json):
+        return options._replace(host=hosts[0], port=checked(check_port, "port", ports[0]))
+    if options.wait_open and "/" in addresses[0]:
+        raise UsageError(f"--wait-open waits for one host, and {addresses[0]!r} is a network")
+    from pync.scan.targets import read_host, read_ports
+
+    for field in () if options.wait_open else BEYOND_CONNECTING:
+        if getattr(options, field):
+            alone = "a scan does no more than connect; ask for one port alone"
+            raise UsageError(f"{option_name(field)}: {alone}")
+    for host in hosts:
+        checked(read_host, "host", host)
+    for port in ports:
+        checked(read_ports, "port", port)
+    return options._replace(host=hosts[0] if hosts else None, ports=tuple(ports))
+
+
+def place_unix(options: Options, addresses: list[str]) -> Options:
+    if options.listen and options.source:
+        raise UsageError("--source: a unix listener is where its path is")
     if len(addresses) != 1:
         raise UsageError(f"--unixsock needs one path, not {told(addresses)}")
-    return addresses[0]
+    if options.mode is not None and addresses[0].startswith("@"):
+        raise UsageError("--mode: @NAME is in no file system, and has no permissions; a path has")
+    return options._replace(path=addresses[0])
 
 
 def place_listener(options: Options, addresses: list[str]) -> Options:
@@ -293,7 +415,7 @@ def place_listener(options: Options, addresses: list[str]) -> Options:
     )
 
 
-def checked(check: Callable[..., None], what: str, text: str, *arguments: int) -> str:
+def checked(check: Callable[..., object], what: str, text: str, *arguments: int) -> str:
     try:
         check(text, *arguments)
     except ValueError as error:

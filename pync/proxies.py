@@ -7,7 +7,7 @@ target, and then it is as if the connection led there.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from pync.environment import Environment
@@ -24,6 +24,8 @@ from pync.values import Login, Proxy
 from pync.wire.socks import NOWHERE, Command, literal
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from pync.wire.http.connect import Connect
     from pync.wire.socks5 import Socks5
 
@@ -175,17 +177,35 @@ def hops(options: Options, environment: Environment) -> list[Hop]:
 
     Raises UsageError, and ResolveError where a name is to be looked up here.
     """
-    stops = [fill_in(proxy, options) for proxy in named(options, environment)]
-    if not stops:
-        return []
-    check(stops, options)
-    stops = with_passwords(stops, environment)
+    found = stops(options, environment)
+    return between(found, onwards(found, options)) if found else []
+
+
+def stops(options: Options, environment: Environment) -> list[Stop]:
+    """The proxies that `options` name, in order.  Raises UsageError."""
+    found = [fill_in(proxy, options) for proxy in named(options, environment)]
+    if found:
+        check(found, options)
+    return with_passwords(found, environment)
+
+
+def onwards(stops: Sequence[Stop], options: Options) -> list[InetAddress]:
+    """Where each is told to connect to: to the next, and the last one to the target.
+
+    Raises UsageError, and ResolveError where a name is to be looked up here, which
+    takes its time.
+    """
     protocol = "udp" if options.udp else "tcp"
     target = options.host or "", port_number(options.port or "", protocol, options.nodns)
     places = [*((stop.host, stop.port) for stop in stops[1:]), target]
+    return [onward(stop.kind, *place, options) for stop, place in zip(stops, places, strict=True)]
+
+
+def between(stops: Sequence[Stop], onwards: Sequence[InetAddress]) -> list[Hop]:
+    """What is said to each for one connection.  Raises UsageError for what it cannot be told."""
     return [
-        stop.kind(stop.host, stop.port, onward(stop.kind, *place, options), stop.login)
-        for stop, place in zip(stops, places, strict=True)
+        stop.kind(stop.host, stop.port, place, stop.login)
+        for stop, place in zip(stops, onwards, strict=True)
     ]
 
 
@@ -262,30 +282,47 @@ def look_up_where(kind: type[Hop], options: Options) -> str:
     return "remote" if options.nodns and options.proxy_dns == "both" else options.proxy_dns
 
 
+def looks_up(kinds: Iterable[type[Hop]], options: Options) -> bool:
+    """Whether names that such proxies are asked for are looked up here."""
+    return any(look_up_where(kind, options) in ("local", "both") for kind in kinds)
+
+
 def layers(
-    hops: Sequence[Hop], options: Options, environment: Environment, loop: Loop
+    hops: Sequence[Hop], options: Options, context: SSLContext | None, loop: Loop
 ) -> Iterator[Maker]:
-    """What comes between us and the target, nearest to the wire first."""
+    """What comes between us and the target, nearest to the wire first.
+
+    context: what tls_context gives.
+    """
     for hop in hops:
         if hop.over_tls:
-            yield tls(hop, environment, loop)
+            assert context
+            yield tls(hop, context, loop)
         yield functools.partial(hop.layer, options, loop)
 
 
-def tls(hop: Hop, environment: Environment, loop: Loop) -> Maker:
-    """TLS with the proxy itself; what options say of TLS is meant for the target."""
+def tls_context(kinds: Iterable[type[Hop]], environment: Environment) -> SSLContext | None:
+    """For those that want TLS themselves; what options say of it is meant for the target."""
+    if not any(kind.over_tls for kind in kinds):
+        return None
     from pync.wire.tls import contexts
-    from pync.wire.tls.engine import Tls
 
     context = contexts.for_client()
     contexts.trust_authorities(context, None)
     if keys := environment.variables.get("SSLKEYLOGFILE"):
         contexts.log_keys(context, keys)
+    return context
+
+
+def tls(hop: Hop, context: SSLContext, loop: Loop) -> Maker:
+    """TLS with the proxy itself."""
+    from pync.wire.tls.engine import Tls
+
     name = hop.host.partition("%")[0].removesuffix(".")
     trust = "SSL_CERT_FILE can name its authority"
     return lambda peer: stage("TLS handshake", loop, Tls(context, peer.target, name, trust=trust))
 
 
-def reaching(hop: Hop, options: Options) -> Options:
+def reaching(hop: Hop | Stop, options: Options) -> Options:
     """Those with which one connects to the proxy."""
     return options._replace(host=hop.host, port=f"{hop.port}", udp=False)

@@ -20,7 +20,8 @@ class Session:
     """A task: `local` and `remote`, which it closes, joined until that is over.
 
     inward is from local to remote, outward the way back; received wraps the source
-    of what goes to local.  advance raises the error that ended it, if one did.
+    of what goes to local.  changed: notified when a flow has drained or is over, and when
+    all is.  advance raises the error that ended it, if one did.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Session:
         self.clock = loop.clock
         self._loop = loop
         self._local = local
-        self._changed = Condition()  # a flow has drained or is over
+        self.changed = Condition()
         self.inward = self._flow(local.source, remote.sink, self._pass_end_on)
         self.outward = self._flow(received(remote.source), local.sink, self._end_local)
         self.closing: Closing | None = None
@@ -44,7 +45,7 @@ class Session:
         self._acknowledged_at = AT_ONCE
 
     def _flow(self, source: Source, sink: Sink, end: Callable[[], None] | None = None) -> Flow:
-        flow = Flow(source, sink, self.clock, self._changed, end)
+        flow = Flow(source, sink, self.clock, self.changed, end)
         self._loop.spawn(flow)
         return flow
 
@@ -60,11 +61,11 @@ class Session:
         except PyncError as error:
             self.break_off(error)
             raise
-        raise WouldBlock(until=earliest, condition=self._changed)
+        raise WouldBlock(until=earliest, condition=self.changed)
 
     def _pass_end_on(self) -> None:
         """What happens at stdin's end in the place of remote.sink.end."""
-        if self.inward.error or self._hides_failure(self.outward):
+        if self.inward.error or self._hides_failure(self.outward) or self._is_cut:
             raise WouldBlock  # it broke off, and that is not to look like an end
         if not (self.outward.over or self.closing):
             self._keep_end_back()
@@ -74,12 +75,12 @@ class Session:
     def _keep_end_back(self) -> None:
         """Raise WouldBlock as long as our end would be too early."""
         if self.terms.keeps_end_back and not self.inward.moved:
-            raise WouldBlock(condition=self._changed)
+            raise WouldBlock(condition=self.changed)
         if self.terms.end_after_silence is not None:
             last = max(self.inward.drained_at, quiet_since(self, self.outward))
             due = last + self.terms.end_after_silence
             if self.clock() < due:
-                raise WouldBlock(until=due, condition=self._changed)
+                raise WouldBlock(until=due, condition=self.changed)
 
     def _end_local(self) -> None:
         """End the local sink, which may close a descriptor that the loop watches.
@@ -87,7 +88,7 @@ class Session:
         epoll goes on watching what is closed here as long as somebody else, such
         as the shell, has it open; then nothing could stop it any more.
         """
-        if self._hides_failure(self.inward):
+        if self._hides_failure(self.inward) or (self.terms.passes_failure and self._is_cut):
             return  # now the session breaks off
         for fd in self._local.sink.descriptors:
             self._loop.forget(fd)
@@ -98,9 +99,14 @@ class Session:
         return self.terms.passes_failure and other.error is not None
 
     @property
+    def _is_cut(self) -> bool:
+        return self.closing is not None and self.closing.abrupt
+
+    @property
     def undelivered(self) -> int:
         """Bytes taken from local that the peer's kernel has not acknowledged."""
-        return self.inward.held + self.remote.sink.unacknowledged()
+        held = 0 if self.terms.keeps_unsent else self.inward.held
+        return held + self.remote.sink.unacknowledged()
 
     @property
     def error(self) -> PyncError | None:
@@ -121,7 +127,7 @@ class Session:
         """Begin to end as `closing` says; True, since that goes on."""
         self.closing = closing
         closing.since = self.clock()
-        if closing.abrupt:
+        if closing.keeps_unsent:
             self._cancel(self.inward)
         else:
             self._stop(self.inward)
@@ -130,7 +136,7 @@ class Session:
             closing.drain = self._flow(self.remote.source, Discard())
         else:
             self._stop(self.outward)
-        self._changed.notify()
+        self.changed.notify()
         return True
 
     def _stop(self, flow: Flow) -> None:
@@ -155,10 +161,12 @@ class Session:
             self.remote.abort()
         else:
             self.remote.close()
+        self.changed.notify()  # whoever advances this may be told why not to go on
 
     def break_off(self, error: PyncError) -> None:
         """End at once; `error` is told what was not delivered."""
         undelivered = self.undelivered
         if isinstance(error, NetworkError):
             error.undelivered = undelivered
+        self.outward.flush()
         self.finish(abrupt=self.terms.passes_failure or undelivered > 0)

@@ -132,6 +132,10 @@ class StagedSink(Sink):
             raise self._beside.error
         self._sink.check()
 
+    def knock(self) -> None:
+        self._raise_error()
+        self._sink.knock()
+
 
 class Staged(Endpoint):
     """`endpoint`, which it owns, seen through `engine`, which is established."""

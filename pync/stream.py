@@ -86,10 +86,13 @@ class Source:
     """Where bytes come from.
 
     raw_fd: a descriptor whose bytes are the stream's bytes, and on which splice does
-    not block, or None.  framed: whether each read is a packet of its own.
+    not block, or None.  position: where in it the stream goes on, if it is a file that
+    others read too; whoever moves bytes from there moves this.
+    framed: whether each read is a packet of its own.
     """
 
     raw_fd: int | None = None
+    position: int | None = None
     framed = False
 
     @property
@@ -114,6 +117,9 @@ class Source:
     def failure(self, error: OSError) -> PyncError:
         """What it means that raw_fd could not be read."""
         raise NotImplementedError
+
+    def stop(self) -> None:
+        """No more is wanted than the backlog, to which comes what waited for more."""
 
     @property
     def backlog(self) -> int:
@@ -143,8 +149,8 @@ class Sink:
         """Take some of `data`, and return how many bytes.  Raises as read does."""
         raise NotImplementedError
 
-    def failure(self, error: OSError) -> PyncError:
-        """What it means that raw_fd could not be written."""
+    def failure(self, error: OSError) -> Exception:
+        """What it means that raw_fd could not be written: an error, or WouldBlock."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -156,6 +162,9 @@ class Sink:
 
     def check(self) -> None:
         """Raise a NetworkError if what is unacknowledged will remain so."""
+
+    def knock(self) -> None:
+        """Raise a NetworkError if it is known that nobody will take what is written."""
 
     def watch(self) -> NoReturn:
         """Raise OutputClosed if whoever reads from here has gone, else WouldBlock."""
@@ -169,14 +178,32 @@ class Ends(NamedTuple):
     sink: Sink
 
 
+class Credentials(NamedTuple):
+    """Who a peer on this machine is, by the kernel's word.
+
+    gid: the group that it runs as.  groups: the other ones; None if nothing tells them.
+    """
+
+    uid: int
+    gid: int
+    groups: frozenset[int] | None
+
+    def __str__(self) -> str:
+        return f"uid {self.uid}, gid {self.gid}"
+
+
 class Peer(Protocol):
     """The other side, in the words that scripts know from Debian's nc.
 
-    host: the number of its address; "" where it has none.
+    host: the number of its address; "" where it has none.  credentials: None unless they
+    were asked for.
     """
 
     @property
     def host(self) -> str: ...
+
+    @property
+    def credentials(self) -> Credentials | None: ...
 
     def __str__(self) -> str:
         """`127.0.0.1 port 2389`, or a path."""
@@ -190,6 +217,9 @@ class Peer(Protocol):
 
     def came_from(self, numeric: bool) -> str:
         """`localhost 53682`; numeric: without a look-up."""
+
+    def near_side(self, sockaddr: Any) -> LocalPlace | None:
+        """Our side of a connection with it, whose socket is bound to `sockaddr`."""
 
 
 class LocalPlace(Protocol):
@@ -224,7 +254,7 @@ class Endpoint:
 
     @property
     def local(self) -> LocalPlace | None:
-        """Our side of it, where that has an address."""
+        """Our side of it, where that has a host and a port."""
         return None
 
     def close(self) -> None:

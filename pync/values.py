@@ -36,6 +36,7 @@ PROXY_KINDS = {name: name for name in ("http", "https", "socks4", "socks4a", "so
 PROXY_TYPES = {"4": "socks4", "4a": "socks4a", "5": "socks5", "connect": "http", **PROXY_KINDS}
 PROXY_SCHEMES = {**PROXY_KINDS, "socks5h": "socks5", "socks": "socks5"}
 PROXY_DNS = {name: name for name in ("remote", "local", "both", "none")}
+POLICIES = {name: name for name in ("all", "first", "each")}
 PROXY_URL = re.compile(r"((?P<scheme>[^:/@]*)://)?((?P<login>.*)@)?(?P<place>[^/@]*)/?", re.DOTALL)
 
 
@@ -61,6 +62,18 @@ class Proxy(NamedTuple):
     login: Login | None = None
 
 
+class Target(NamedTuple):
+    """Where a relay leads: to a host's port, in TLS with ssl, or to a unix socket."""
+
+    host: str | None = None
+    port: str | None = None
+    path: str | None = None
+    ssl: bool = False
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host} port {self.port}"
+
+
 def read_time(text: str) -> float:
     match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(ms|s|m|h|)", text, re.ASCII)
     if not match or (seconds := float(match[1]) * UNITS[match[2]]) > MAX_TIME:
@@ -82,6 +95,12 @@ def read_pause(text: str) -> float:
 def read_count(text: str) -> int:
     if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or not 1 <= int(text) <= MAX_INT:
         raise ValueError("not a whole number above zero")
+    return int(text)
+
+
+def read_descriptor(text: str) -> int:
+    if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) > MAX_INT:
+        raise ValueError("not the number of a descriptor")
     return int(text)
 
 
@@ -114,10 +133,33 @@ def read_keepalive(text: str) -> float:
     return seconds
 
 
+def read_mode(text: str) -> int:
+    if not re.fullmatch("[0-7]{1,4}", text, re.ASCII) or int(text, 8) > 0o777:
+        raise ValueError("not permissions in octal, such as 0600 or 660")
+    return int(text, 8)
+
+
 def read_text(text: str) -> str:
     if not text:
         raise ValueError("empty")
     return text
+
+
+def read_command(text: str) -> tuple[str, ...]:
+    """A program and its arguments, quoted as for a shell."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        raise ValueError("not a command: a quotation in it does not end") from None
+    if not words or not words[0]:
+        raise ValueError("not a command: there is no program in it")
+    return words
+
+
+def read_shell_line(text: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", read_text(text))
 
 
 def read_list(text: str) -> tuple[str, ...]:
@@ -211,6 +253,26 @@ def read_choice(text: str, choices: Mapping[str, str]) -> str:
         raise ValueError("not one of " + ", ".join(choices)) from None
 
 
+def read_relay(text: str) -> Target:
+    """`host:port`, `ssl://host:port`, `unix:/path` or `unix:@name`."""
+    scheme, _, path = text.partition(":")
+    if scheme.lower() == "unix":
+        check_name(path)
+        return Target(path=path)
+    scheme, separator, place = text.rpartition("://")
+    host, port = split_host_port(place)
+    if not port or (separator and scheme.lower() != "ssl"):
+        raise ValueError("not a target such as host:80, ssl://host:443 or unix:/run/socket")
+    check_name(host)
+    check_port(port)
+    return Target(host, port, ssl=bool(separator))
+
+
+def read_proxy_protocol(text: str) -> int:
+    versions = {"1": "1", "v1": "1", "2": "2", "v2": "2"}
+    return int(read_choice(text, versions))
+
+
 def read_proxy_type(text: str) -> str:
     return read_choice(text, PROXY_TYPES)
 
@@ -219,19 +281,33 @@ def read_proxy_dns(text: str) -> str:
     return read_choice(text, PROXY_DNS)
 
 
+def read_policy(text: str) -> str:
+    return read_choice(text, POLICIES)
+
+
 READERS: Mapping[str, Callable[[str], Any]] = {
     "source_port": read_port,
     "source": read_text,
+    "mode": read_mode,
     "allow": read_list,
     "allowfile": read_text,
     "deny": read_list,
     "denyfile": read_text,
+    "fd": read_descriptor,
+    "port_file": read_text,
+    "retry": read_count,
+    "retry_delay": read_time,
     "quit": read_quit,
     "timeout": read_pause,
     "wait": read_pause,
     "idle_timeout": read_pause,
     "linger": read_time,
+    "stdin": read_policy,
+    "outbox": read_size,
     "interval": read_time,
+    "parallel": read_count,
+    "hosts_from": read_text,
+    "wait_open": read_pause,
     "recv_limit": read_count,
     "recv_buffer": read_size,
     "send_buffer": read_size,
@@ -255,4 +331,6 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "proxy_auth": read_login,
     "proxy_dns": read_proxy_dns,
     "proxy_allow": tuple,
+    "relay": read_relay,
+    "proxy_protocol": read_proxy_protocol,
 }

@@ -107,10 +107,10 @@ def drain_until_any_end(peer: socket.socket) -> tuple[bytes, str]:
     return bytes(received), "FIN"
 
 
-def flood(peer: socket.socket) -> None:
+def flood(peer: socket.socket, data: bytes = bytes(1 << 16)) -> None:
     """Send until nothing moves any more."""
     while select.select([], [peer], [], 0.2)[1]:
-        peer.send(bytes(1 << 16))
+        peer.send(data)
 
 
 def reset(peer: socket.socket) -> None:

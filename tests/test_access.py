@@ -1,65 +1,17 @@
-"""The rules of who may connect and where a proxy's clients may go, each as a table."""
+"""What rules by address and by name mean, and where a proxy's clients may go, as tables."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pync.access import (
-    ANY_PORT,
-    Addresses,
-    Doorkeeper,
-    Entries,
-    TargetRules,
-    read_span,
-    read_target,
-)
-from pync.errors import LocalError, UsageError
-
-NAMES = {"office.test": ["10.0.0.7", "fd00::7"], "lab.test": ["10.0.0.8"]}
-
-
-class Client(NamedTuple):
-    """One with no more to it than its address."""
-
-    host: str
-    port: int = 5
-
-    def __str__(self) -> str:
-        return f"{self.host} port {self.port}"
-
-    target = reached = came_from = ""  # type: ignore[assignment]
-
-
-def resolve(name: str) -> list[str]:
-    try:
-        return NAMES[name]
-    except KeyError:
-        raise LocalError(f"cannot resolve {name}: Name or service not known") from None
-
-
-def doorkeeper(
-    allow: str = "", deny: str = "", allowfile: str | None = None, denyfile: str | None = None
-) -> Doorkeeper:
-    return Doorkeeper(
-        Entries("--allow", allow.split(), allowfile),
-        Entries("--deny", deny.split(), denyfile),
-        resolve,
-        [].append,
-    )
-
-
-def admitted(door: Doorkeeper, hosts: Iterable[str]) -> list[str]:
-    return [host for host in hosts if door.admits(Client(host))]
-
+from pync.access import ANY_PORT, Addresses, TargetRules, read_span, read_target
 
 # --- entries ---
 
@@ -145,78 +97,6 @@ def test_any_text_is_a_rule_or_is_told(text: str) -> None:
     for read in (read_span, read_target):
         with suppress(ValueError):
             read(text)
-
-
-# --- clients ---
-
-CLIENTS = ("10.0.0.7", "10.0.0.8", "127.0.0.1", "127.0.0.2", "::1", "fd00::7")
-
-
-@pytest.mark.parametrize(
-    ("allow", "deny", "admits"),
-    [
-        ("", "", CLIENTS),
-        ("10.0.0.8", "", ["10.0.0.8"]),
-        ("", "10.0.0.8", ["10.0.0.7", "127.0.0.1", "127.0.0.2", "::1", "fd00::7"]),
-        ("10.0.0.0/8 ::1", "", ["10.0.0.7", "10.0.0.8", "::1"]),
-        ("localhost", "", ["127.0.0.1", "::1"]),
-        ("LOCALHOST.", "", ["127.0.0.1", "::1"]),
-        ("office.test", "", ["10.0.0.7", "fd00::7"]),
-        ("", "office.test localhost", ["10.0.0.8", "127.0.0.2"]),
-        ("10.0.0.0/24", "10.0.0.7", ["10.0.0.8"]),  # who is denied is not let in by being allowed
-        ("10.0.0.7", "10.0.0.0/24", []),
-        ("0.0.0.0/0", "127.0.0.0/8", ["10.0.0.7", "10.0.0.8"]),
-        ("", "0.0.0.0/0 ::/0", []),
-    ],
-)
-def test_who_may_connect(allow: str, deny: str, admits: list[str]) -> None:
-    assert admitted(doorkeeper(allow, deny), CLIENTS) == [*admits]
-
-
-def test_a_client_without_an_address_is_admitted_by_no_rule() -> None:
-    assert admitted(doorkeeper(allow="0.0.0.0/0 ::/0"), ["", "nonsense"]) == []
-
-
-def test_files_add_to_what_is_listed(tmp_path: Path) -> None:
-    allowed, denied = tmp_path / "allowed", tmp_path / "denied"
-    allowed.write_text("# those at the office\n\n10.0.0.7,10.0.0.8   fd00::7 # and more\n\t::1\r\n")
-    denied.write_text("#10.0.0.7\noffice.test")
-    door = doorkeeper("127.0.0.2", "10.0.0.8", f"{allowed}", f"{denied}")
-    assert admitted(door, CLIENTS) == ["127.0.0.2", "::1"]
-
-
-def test_an_empty_file_of_those_who_are_allowed_allows_nobody(tmp_path: Path) -> None:
-    (tmp_path / "empty").touch()
-    assert admitted(doorkeeper(allowfile=f"{tmp_path}/empty"), CLIENTS) == []
-    assert admitted(doorkeeper(denyfile=f"{tmp_path}/empty"), CLIENTS) == [*CLIENTS]
-
-
-@pytest.mark.parametrize(
-    ("content", "error", "told"),
-    [
-        (b"10.0.0.1\n10.0.0.0/33", UsageError, f"--denyfile: FILE, line 2: '.*' is {NO_NETWORK}"),
-        (b"nowhere.test", LocalError, "cannot resolve nowhere.test: Name or service not known"),
-        (b"\xff\xfe", LocalError, "cannot read FILE: it is not text in UTF-8"),
-        (None, LocalError, "cannot read FILE: No such file or directory"),
-    ],
-)
-def test_a_bad_file_is_told(
-    content: bytes | None, error: type[Exception], told: str, tmp_path: Path
-) -> None:
-    file = tmp_path / "rules"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(error, match=f"^{told.replace('FILE', str(file))}$"):
-        doorkeeper(denyfile=f"{file}")
-
-
-def test_each_who_is_turned_away_is_told_of_once() -> None:
-    lines: list[str] = []
-    nobody = Entries("--allow", ["10.0.0.7"], None)
-    door = Doorkeeper(nobody, Entries("--deny", [], None), resolve, lines.append)
-    for client in (Client("10.0.0.8"), Client("10.0.0.8"), Client("10.0.0.7"), Client("::1", 6)):
-        door.admits(client)
-    assert lines == ["connection from 10.0.0.8 port 5 denied", "connection from ::1 port 6 denied"]
 
 
 # --- targets ---

@@ -64,6 +64,7 @@ BAD_VALUES = {
     "--ttl": ["0", "256", "x"],
     "--min-ttl": ["0", "256", "x"],
     "--tcp-keepalive": ["x", "0"],
+    "--mode": ["x", "", "0o600", "8", "0800", "1777", "00600", "-1", "u=rw", "٣"],
     "--source-port": ["x y", "65536", "80abc!"],
 }
 SHORT = {
@@ -112,6 +113,20 @@ def test_what_pync_does_not_offer_is_refused_with_a_way_out(options: str) -> Non
 
 def test_keep_open_needs_listen() -> None:
     assert complaint(["-k", HERE, PORT]) == "--keep-open needs --listen"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("-U path", "--mode needs --listen"),
+        (f"-l {PORT}", "--mode needs --unixsock"),
+        ("-lU @name", "--mode: @NAME is in no file system, and has no permissions; a path has"),
+        ("-lU --fd 3", "--fd and --mode exclude each other"),
+        ("-lUu @name", "--mode: @NAME is in no file system, and has no permissions; a path has"),
+    ],
+)
+def test_a_mode_is_for_the_path_of_a_listener(options: str, told: str) -> None:
+    assert complaint(["--mode=600", *options.split()]) == told
 
 
 @pytest.mark.parametrize("mistake", ["-q x", "-k", "-4 -6", "--frobnicate", "-y", "-Z", "-p"])

@@ -14,8 +14,9 @@ from harness import Program, Result
 TOP = Path(__file__).parent.parent
 HEADINGS = [
     "Throughput", "Processor time of both netcats", "Throughput under TLS",
-    "Processor time of both under TLS", "Throughput of a proxy", "Round trip", "Start-up",
-    "Many clients of one listener", "Datagrams", "Goals",
+    "Processor time of both under TLS", "Throughput of a proxy", "Throughput of a relay",
+    "Round trip through a relay", "Round trip", "Start-up", "Many clients of one listener",
+    "A broker", "Datagrams", "Goals",
 ]  # fmt: skip
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -62,7 +63,8 @@ def test_the_benchmark_measures_everything(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results"]
 
     missing = re.findall(r"not installed: (.*)", text)
-    absent = ["10,000 clients", *missing, *(["under TLS"] if "openssl" in missing else [])]
+    absent = ["10,000 clients", "1,000 connections", *missing]
+    absent += ["under TLS"] if "openssl" in missing else []
     headings = [heading for heading in HEADINGS if not any(name in heading for name in absent)]
     found = sections(text)
     assert list(found) == headings

@@ -19,14 +19,14 @@ from docopt import docopt
 from harness import Program, free_port
 
 from pync import cli
-from pync.options import EXCLUDES, IMPLIES, NEEDS, READERS, Options, option_name
+from pync.options import EXCLUDES, EXCLUDES_ALONE, IMPLIES, NEEDS, READERS, Options, option_name
 
 TOP = Path(__file__).parent.parent
 MANUAL = TOP / "man" / "pync.1"
 USAGE = cli.__doc__ or ""
 
 # Fields that come from elsewhere than an option, and options that never become a field.
-NOT_OPTIONS = {"host", "port", "path", "md5_key"}
+NOT_OPTIONS = {"host", "port", "ports", "path", "md5_key"}
 ANSWERED = {"--help", "--version"}
 
 
@@ -125,7 +125,8 @@ def test_usage_and_options_have_the_same_options() -> None:
 
 
 def test_the_tables_of_options_speak_of_options() -> None:
-    named = {*READERS, *(field for pair in (*IMPLIES, *NEEDS, *EXCLUDES) for field in pair)}
+    rows = (*IMPLIES, *NEEDS, *EXCLUDES, *EXCLUDES_ALONE)
+    named = {*READERS, *(field for row in rows for field in row)}
     assert named <= set(Options._fields)
 
 

@@ -14,24 +14,30 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 # From the bottom up.  Those of one layer do not import each other.
 LAYERS = [
     "errors address transports.descriptors",
-    """access status values environment stream wire wire.crlf wire.safe_text wire.telnet
-       wire.dialogue wire.http wire.http.auth wire.http.targets
+    """access port_file scan scan.targets status values environment stream
+       wire wire.crlf wire.dialogue wire.label wire.probes wire.proxy_protocol wire.safe_text
+       wire.telnet
+       wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
-    """options proxy_variables interrupts loop bypass stage taps
+    """options proxy_variables doorkeeper interrupts loop bypass stage taps
        transports transports.memory transports.sockets
-       wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
+       wire.chat wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
-    """movers transports.datagrams transports.settings transports.stdio transports.stdio_threads
+    """movers transports.datagrams transports.handed transports.kept transports.settings
+       transports.stdio transports.stdio_threads
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
-    "flow transports.inet transports.datagram_listeners wire.http.proxy wire.starttls",
-    "endings staged transports.resolver transports.tcp transports.udp transports.unix",
-    "gateway gateway.parcels relayed session",
-    "admission gateway.datagram_relay dial opening",
-    "proxies gateway.reaching gateway.passage",
-    "hub layers gateway.reception",
-    "gateway.routes gateway.visit",
-    "gateway.server",
+    """flow transports.inet transports.datagram_listeners transports.program_ends
+       wire.http.proxy wire.starttls""",
+    """endings program_variables scan.doors scan.trial staged
+       transports.process transports.resolver transports.tcp transports.udp transports.unix""",
+    "gateway gateway.parcels relayed rereading scan.report session transports.knocker",
+    """admission connecting gateway.datagram_relay dial opening reaching redial
+       scan.scan""",
+    "job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
+    "hub layers sharing gateway.reception",
+    "broker policies relay gateway.routes gateway.visit",
+    "chat gateway.server",
     "program",
     "cli",
     "__main__",
@@ -45,10 +51,10 @@ ONLY_IN = {
     "h11": {module for module in LAYER if module.startswith("wire.http.")},
     "selectors": {"loop"},
     "select": {"environment", "transports.descriptors", "transports.stdio"},
-    "signal": {"interrupts"},
+    "signal": {"interrupts", "transports.process"},
     "socket": {module for module in LAYER if module.startswith("transports.")},
     "ssl": {module for module in LAYER if module.startswith("wire.tls.")},
-    "subprocess": {"transports.process"},
+    "subprocess": set(),
     "sys": {"cli"},
     "xml.parsers": {"wire.starttls.xmpp"},
 }

@@ -231,7 +231,7 @@ def test_what_is_no_name_is_refused_at_once(
 def test_any_host_that_is_asked_for_has_an_answer(host: str) -> None:
     answer = resolver.without_search(host, 80, "tcp", Options(nodns=True))
     assert answer
-    assert answer.error or answer.addresses
+    assert answer.error or answer.found
 
 
 # --- nobody waits for others ---

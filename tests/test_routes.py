@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from pync.gateway.routes import owner
 from pync.transports.inet import InetAddress
+from pync.transports.resolver import owner
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,9 @@ COSTLY = {
     "random", "ssl", "subprocess", "tempfile", "threading",
 }  # fmt: skip
 RARE = {
-    "pync.hub", "pync.layers", "pync.opening", "pync.stage", "pync.staged", "pync.taps",
-    "pync.transports.datagrams", "pync.transports.udp", "pync.transports.unix", "pync.wire",
+    "pync.hub", "pync.layers", "pync.opening", "pync.scan", "pync.stage", "pync.staged",
+    "pync.taps", "pync.transports.datagrams", "pync.transports.udp", "pync.transports.unix",
+    "pync.waiting", "pync.wire",
 }  # fmt: skip
 FOREIGN = {"asyncio", "cryptography", "dataclasses", "h11", "inspect", "logging", "subprocess"}
 TALK = {

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from harness import PATIENCE, PIPE, Program
+from harness import PATIENCE, PIPE, PYNC, Program
 
 KINDS = {"": socket.SOCK_STREAM, "u": socket.SOCK_DGRAM}  # by the option that asks for it
 
@@ -160,6 +162,60 @@ def refuses(kind: str, path: Path) -> None:
         status, out, err = pync.finish()
     assert (status, out) == (2, b"")
     assert re.fullmatch(rf"pync: .*{re.escape(str(path))}.*\n", err)
+
+
+# Who may open the path.
+
+
+def permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@both_kinds
+@pytest.mark.parametrize("was_there", [False, True], ids=["new", "taken over"])
+@pytest.mark.parametrize("mode", ["0600", "660", "0777", "0", "1"])
+def test_the_path_has_the_permissions_asked_for(
+    mode: str, was_there: bool, kind: str, tmp_path: Path
+) -> None:
+    """Whatever the umask is, which is the same again afterwards."""
+    path = tmp_path / "socket"
+    if was_there:
+        stale(kind, path)
+    with pync_with_umask(0o027, f"-lUv{kind}", "--mode", mode, str(path)) as server:
+        server.expect("Listening on")
+        assert permissions(path) == int(mode, 8)
+        assert "Umask:\t0027\n" in Path(f"/proc/{server.pid}/status").read_text()
+
+
+def test_without_a_mode_the_umask_decides(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with pync_with_umask(0o027, "-lUv", str(path)) as server:
+        server.expect("Listening on")
+        assert permissions(path) == 0o750
+
+
+def pync_with_umask(umask: int, *options: str) -> Program:
+    return Program.pync(*options, stdin=PIPE, umask=umask)
+
+
+SYSTEM_CALLS = re.compile(r"(\w+)\((.*)\) += ")
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+@both_kinds
+def test_the_path_never_has_other_permissions(kind: str, tmp_path: Path) -> None:
+    """It is made with them, and nothing changes them then."""
+    path, trace = tmp_path / "socket", tmp_path / "trace"
+    tracing = ("strace", "-f", "-o", str(trace), "-e", "trace=umask,bind,chmod,fchmod,fchmodat")
+    pync = (*PYNC, f"-dlUv{kind}", "--mode", "0640", "-W", "1", str(path))
+    with Program(*tracing, *pync) as traced, a_socket(kind) as peer:
+        traced.expect("Listening on")
+        peer.connect(str(path))
+        peer.send(b"hello")
+        assert traced.finish().status == 0
+    calls = [match[1] for match in SYSTEM_CALLS.finditer(trace.read_text())]
+    assert calls == ["umask", "bind", "umask"]
+    assert "umask(0137)" in trace.read_text()
 
 
 # The path is gone when pync is.

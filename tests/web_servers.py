@@ -39,7 +39,7 @@ http {{
     uwsgi_temp_path temporary;
     scgi_temp_path temporary;
     server {{
-        listen {host}:{port}{tls};
+        listen {host}:{port}{more};
         root pages;
     }}
 }}
@@ -58,15 +58,26 @@ def make_pages(directory: Path) -> None:
     (pages / "large").write_bytes(LARGE)
 
 
+# The PROXY protocol, and what it says of the client.
+NGINX_TOLD = """ proxy_protocol;
+        add_header X-Client $proxy_protocol_addr"""
+
+
 @contextmanager
-def nginx(directory: Path, leaf: Leaf | None = None) -> Iterator[int]:
-    """nginx, serving `directory`/pages, over TLS if it has a certificate to show; its port."""
+def nginx(
+    directory: Path, leaf: Leaf | None = None, *, knows_clients: bool = False
+) -> Iterator[int]:
+    """nginx, serving `directory`/pages, over TLS if it has a certificate to show; its port.
+
+    knows_clients: by the PROXY protocol, and tells each who it is.
+    """
     if NGINX is None:
         pytest.skip("nginx is not installed (Debian: nginx-light)")
     port = free_port()
     configuration = directory / "nginx.conf"
-    tls = NGINX_TLS.format(chain=leaf.chain, key=leaf.key) if leaf else ""
-    configuration.write_text(NGINX_CONFIGURATION.format(host=HERE, port=port, tls=tls))
+    more = NGINX_TLS.format(chain=leaf.chain, key=leaf.key) if leaf else ""
+    more += NGINX_TOLD if knows_clients else ""
+    configuration.write_text(NGINX_CONFIGURATION.format(host=HERE, port=port, more=more))
     with Program(NGINX, "-p", f"{directory}", "-c", f"{configuration}", "-e", "stderr") as server:
         server.expect('using the ".*" event method')  # by then it listens
         yield port

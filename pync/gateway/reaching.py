@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
-from pync.dial import Connecting
-from pync.errors import ConnectError, NetworkError, PyncError
+from pync.connecting import Connecting
+from pync.errors import NetworkError, PyncError
 from pync.gateway.datagram_relay import DatagramRelay
 from pync.loop import Loop
 from pync.opening import cut
+from pync.reaching import Performance, Script, look_up
+from pync.reaching import connect as open_connection
 from pync.stream import Condition, Endpoint, WouldBlock
 from pync.transports.inet import InetAddress, Lookup
 from pync.wire.socks import NOWHERE
@@ -82,11 +83,7 @@ class Reaching(Way):
         deadline: float,
     ) -> None:
         super().__init__(loop)
-        self._target = target
-        self._lookup = lookup
-        self._connect = connect
-        self._connecting: Connecting | None = None
-        self._deadline = deadline
+        self._performance = Performance(self._reach(target, lookup, connect, deadline))
 
     @property
     def bound(self) -> Place:
@@ -94,28 +91,22 @@ class Reaching(Way):
         return Place(local.host, local.port) if local else NO_PLACE
 
     def _search(self) -> bool:
-        if self._connecting is None:
-            self._connecting = self._connect(self._look_up())
-            self._connecting.deadline = self._deadline
-        again = self._connecting.advance()
-        self.endpoint = self._connecting.endpoint
-        return again
+        return self._performance.advance()
 
-    def _look_up(self) -> list[InetAddress]:
-        try:
-            return self._lookup.finish()
-        except WouldBlock as blocked:
-            if self._loop.clock() < self._deadline:
-                blocked.until = min(blocked.until, self._deadline)
-                raise
-        self._lookup.abandon()
-        raise ConnectError(f"cannot resolve {self._target}: timed out", errno.ETIMEDOUT)
+    def _reach(
+        self,
+        target: str,
+        lookup: Lookup,
+        connect: Callable[[list[InetAddress]], Connecting],
+        deadline: float,
+    ) -> Script[None]:
+        connecting = connect((yield from look_up(target, lookup, self._loop.clock, deadline)))
+        connecting.deadline = deadline
+        self.endpoint = yield from open_connection(connecting)
 
     def close(self) -> None:
         super().close()
-        self._lookup.abandon()
-        if self._connecting:
-            self._connecting.close()
+        self._performance.close()
         if self.endpoint:
             cut(self._loop, self.endpoint)
 

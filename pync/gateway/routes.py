@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_network
 from typing import cast
 
 from pync.access import TargetRules
-from pync.dial import Connecting
+from pync.connecting import Connecting
 from pync.errors import Forbidden, LocalError
 from pync.gateway.datagram_relay import DatagramRelay, Policy, announced
 from pync.gateway.reaching import Associating, NoWay, Reaching, Way
 from pync.gateway.reception import Wish
 from pync.loop import Loop
 from pync.options import Options
-from pync.relayed import plain_address
-from pync.stream import Endpoint, Peer
+from pync.stream import Endpoint
 from pync.transports.inet import InetAddress, Lookup
-from pync.transports.resolver import Resolver
+from pync.transports.resolver import Resolver, owner
 
 
 class Routes:
@@ -78,17 +76,6 @@ class Routes:
 
     def close(self) -> None:
         self._resolver.close()
-
-
-def owner(client: Peer) -> str:
-    """Whom look-ups for it are put down to: its host.
-
-    In IPv6 one host may have all addresses of a network of 64 bits (RFC 4291 section 2.5.4).
-    """
-    address = plain_address(client.host)
-    if address is None or address.version == 4:
-        return client.host
-    return str(ip_network((address.packed, 64), strict=False))
 
 
 def forbidden(host: str, port: int) -> Forbidden:

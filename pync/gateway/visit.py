@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
-from pync.endings import DRAIN, GRACE, Closing, Terms
+from pync.endings import Terms
 from pync.errors import Forbidden, NetworkError, ProtocolError
 from pync.gateway.passage import Passage
 from pync.gateway.reaching import Association, Way
 from pync.gateway.reception import Codes, Pause, ProxyDialogue, Reception, Wish
-from pync.loop import Loop, Task
+from pync.loop import Loop
 from pync.opening import PATIENCE, Layer, Opening, cut, last_words
+from pync.reaching import Performance, Script
 from pync.session import Session
-from pync.stream import NEVER, Endpoint, Ends
+from pync.stream import NEVER, Endpoint
 from pync.taps import Unread
-from pync.transports.memory import Discard, Given
+from pync.tunnel import Tunnel, cut_off, take_leave
 from pync.wire.http.exchange import Exchange
 
 MOST_LAST_WORDS = 64 * 1024  # bytes
 ANSWER_LIMIT = 60.0  # seconds that an origin may be silent, if no option says otherwise
-
-Script = Generator[Task, None, None]
 
 
 class Service(NamedTuple):
@@ -76,31 +75,20 @@ class Visit:
         self._dialogue = service.dialogue()
         self._limits = limits
         self._host = host
-        self._script = self._serve()
-        self._task = next(self._script)
+        self._performance = Performance(self._serve())
 
     def __str__(self) -> str:
         return f"client {self._client.peer}"
 
     def advance(self) -> bool:
         try:
-            self._go_on()
-        except StopIteration:
-            self._host.part(self, None)
+            again = self._performance.advance()
         except NetworkError as error:
             self._host.part(self, self._told(error))
-        else:
-            return True
-        return False
-
-    def _go_on(self) -> None:
-        try:
-            if self._task.advance():
-                return
-        except NetworkError as error:
-            self._task = self._script.throw(error)
-        else:
-            self._task = next(self._script)
+            return False
+        if not again:
+            self._host.part(self, None)
+        return again
 
     def _told(self, error: NetworkError) -> NetworkError:
         """So that nobody has to ask who that was."""
@@ -109,12 +97,12 @@ class Visit:
     def break_off(self) -> None:
         """End it at once, so that neither side takes this for the end."""
         self._loop.cancel(self)
-        self._script.close()
+        self._performance.close()
         cut(self._loop, self._client)
         if self._way:
             self._way.close()
 
-    def _serve(self) -> Script:
+    def _serve(self) -> Script[None]:
         while not self._dialogue.over:
             exchange = yield from self._receive()
             if self._way is None:
@@ -131,7 +119,7 @@ class Visit:
         if self._dialogue.failure:
             raise self._dialogue.failure
 
-    def _receive(self) -> Generator[Task, None, Exchange | None]:
+    def _receive(self) -> Script[Exchange | None]:
         """What the client wants, and the way there."""
 
         def set_out(wish: Wish) -> Way:
@@ -161,7 +149,7 @@ class Visit:
         if not isinstance(way.error, Forbidden):
             self._host.take_turn(self)
 
-    def _join(self, remote: Endpoint) -> Script:
+    def _join(self, remote: Endpoint) -> Script[None]:
         """The tunnel."""
         source = self._client.source
         if self._dialogue.surplus:
@@ -172,14 +160,14 @@ class Visit:
             linger=NEVER,
             passes_failure=True,
         )
+        tunnel = Tunnel(self._loop, self._client, remote, terms, source)
         try:
-            yield Session(self._loop, Ends(source, self._client.sink), remote, terms)
-        except NetworkError:
-            yield from self._cut_off()
+            yield tunnel
+        except GeneratorExit:
+            tunnel.break_off()
             raise
-        yield from self._farewell(self._limits.idle)
 
-    def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script:
+    def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script[None]:
         """One exchange, up to the client's next words."""
         try:
             yield Passage(self._loop, self._client, origin, exchange, self._limits.answer)
@@ -203,23 +191,17 @@ class Visit:
             cut(self._loop, self._client)
             raise
 
-    def _cut_off(self) -> Script:
+    def _cut_off(self) -> Script[None]:
         """Let the client see that something is missing, once it has what there was."""
         with suppress(NetworkError):
-            yield from self._close(Closing(abrupt=True, patience=GRACE))
+            yield from self._part(cut_off(self._loop, self._client))
 
-    def _take_leave(self) -> Script:
-        yield from self._farewell(self._limits.answer)
+    def _take_leave(self) -> Script[None]:
+        return self._part(take_leave(self._loop, self._client, self._limits.answer))
 
-    def _farewell(self, patience: float | None) -> Script:
-        """Close the client's connection, once it has all that is on its way to it."""
-        return self._close(Closing(drain_until=self._loop.clock() + DRAIN, patience=patience))
-
-    def _close(self, closing: Closing) -> Script:
-        session = Session(self._loop, Ends(Given(), Discard()), self._client, Terms())
-        session.close(closing)
+    def _part(self, parting: Session) -> Script[None]:
         try:
-            yield session
+            yield parting
         except GeneratorExit:
-            session.finish(abrupt=True)
+            parting.finish(abrupt=True)
             raise

@@ -42,6 +42,12 @@ def transport(name: str) -> Transport:
     return importlib.import_module(TRANSPORTS[name])
 
 
+def transport_of(options: Options) -> Transport:
+    if options.unixsock:
+        return transport("unix")
+    return transport("udp" if options.udp else "tcp")
+
+
 class Streams(Protocol):
     """What makes a source and a sink of descriptors that pync was started with."""
 

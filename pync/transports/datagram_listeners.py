@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from pync.options import Options
 from pync.stream import (
@@ -13,6 +14,7 @@ from pync.stream import (
     Condition,
     EndOfStream,
     Endpoint,
+    LocalPlace,
     Peer,
     Sink,
     Source,
@@ -155,9 +157,21 @@ class SharedEndpoint(Endpoint):
 
     has_end = False
 
-    def __init__(self, source: Source, sink: Sink, peer: Peer, left: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        source: Source,
+        sink: Sink,
+        peer: Peer,
+        left: Callable[[], None],
+    ) -> None:
         super().__init__(source, sink, peer)
+        self._sock = sock
         self._left = left
+
+    @property
+    def local(self) -> LocalPlace | None:
+        return self.peer.near_side(self._sock.getsockname())
 
     def close(self) -> None:
         self._left()
@@ -208,7 +222,8 @@ class ManyPeersListener(DatagramListener):
         inbox = self._inboxes[address] = Inbox(Condition())
         inbox.put(datagram)
         sink = AddressedSink(self._sock, peer, address) if address else Unanswerable(NO_ADDRESS)
-        return SharedEndpoint(inbox, sink, peer, lambda: self._forget(address, inbox))
+        left = partial(self._forget, address, inbox)
+        return SharedEndpoint(self._sock, inbox, sink, peer, left)
 
     def _forget(self, address: Address, inbox: Inbox) -> None:
         if self._inboxes.get(address) is inbox:

@@ -16,6 +16,7 @@ from pync.stream import (
     ROOM,
     WRITE,
     Endpoint,
+    LocalPlace,
     Peer,
     Sink,
     Source,
@@ -148,6 +149,10 @@ class DatagramEndpoint(Endpoint):
         self.descriptors = (sock.fileno(),)
         self._sock = sock
         self._clean_up = clean_up
+
+    @property
+    def local(self) -> LocalPlace | None:
+        return self.peer.near_side(self._sock.getsockname())
 
     def close(self) -> None:
         self._sock.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import select
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 try:
     import fcntl
@@ -14,6 +16,9 @@ else:
     LINUX = hasattr(fcntl, "F_SETPIPE_SZ")
 
 # pipe(7), bytes: what a pipe holds on Linux, and what anybody may let it hold.
+WINDOWS_LIMIT = 512  # sockets that select takes there
+MANY = 1 << 20  # where there is no limit
+
 PIPE_USUAL, PIPE_LARGE = 1 << 16, 1 << 20
 
 
@@ -57,19 +62,65 @@ def has_packets(pipe: int) -> bool:
     return bool(LINUX and fcntl.fcntl(pipe, fcntl.F_GETFL) & packets)
 
 
-def raise_limit() -> None:
-    """Let this process have as many descriptors as it may: one for each client."""
+def raise_limit() -> int:
+    """Let this process have as many descriptors as it may, one for each peer; how many."""
     if os.name != "posix":
-        return
+        return WINDOWS_LIMIT
     import resource
 
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, most = limit_at_start()
     with suppress(OSError, ValueError):  # some systems allow less than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MANY if limit == resource.RLIM_INFINITY else limit
+
+
+@functools.cache
+def limit_at_start() -> tuple[int, int]:
+    """How many descriptors this process might have, soft and hard, when it was first asked."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+@contextmanager
+def limit_of_start(least: int) -> Iterator[None]:
+    """What is started meanwhile may have as many descriptors as we might in the beginning.
+
+    More would not be good for all: some walk over what they may have, and select takes 1024.
+    It is `least` of them at the least.
+    """
+    import resource
+
+    raised = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = limit_at_start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, least), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, raised)
+
+
+def keep_inherited() -> None:
+    """Hand what we have inherited on to no program, but for the three standard descriptors.
+
+    What Python opens it keeps by itself.
+    """
+    for fd in open_descriptors():
+        if fd > 2:
+            with suppress(OSError):  # that of the listing itself
+                os.set_inheritable(fd, False)
+
+
+def open_descriptors() -> Iterable[int]:
+    try:
+        return [int(entry.name) for entry in os.scandir("/dev/fd")]
+    except OSError:  # nobody has mounted /proc here
+        return range(limit_at_start()[0])
 
 
 def put_null_in_place_of(fd: int) -> None:
     """Close `fd` for its reader, and let no later descriptor take the number."""
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, fd)
+    os.dup2(null, fd, inheritable=os.get_inheritable(fd))
     os.close(null)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
-from pync.errors import LocalError, ResolveError, UsageError
+from pync.errors import LocalError, OutOfDescriptors, ResolveError, UsageError
 from pync.options import Options
+from pync.transports.handed import adopt
 from pync.transports.settings import set_socket_options
-from pync.transports.sockets import Address, closed_on_error, connect_error, reason
+from pync.transports.sockets import (
+    NO_DESCRIPTOR,
+    Address,
+    closed_on_error,
+    connect_error,
+    reason,
+)
 
 # For machines without /etc/services, such as small containers.
 WELL_KNOWN = {
@@ -33,6 +41,10 @@ class InetAddress(NamedTuple):
     name: str = ""
 
     @property
+    def credentials(self) -> None:
+        """The network does not tell them."""
+
+    @property
     def host(self) -> str:
         """The number, without the prefix of an IPv4 address that a dual-stack socket gives."""
         return str(self.sockaddr[0]).removeprefix("::ffff:")
@@ -40,6 +52,11 @@ class InetAddress(NamedTuple):
     @property
     def port(self) -> int:
         return int(self.sockaddr[1])
+
+    def at(self, port: int) -> InetAddress:
+        """Another port of the same host."""
+        place = (self.sockaddr[0], port, *self.sockaddr[2:])
+        return InetAddress(self.family, place, self.protocol, self.name)
 
     def __str__(self) -> str:
         return f"{self.host} port {self.port}"
@@ -61,6 +78,9 @@ class InetAddress(NamedTuple):
         except (OSError, UnicodeError):
             name = self.host
         return f"{name} {self.port}"
+
+    def near_side(self, sockaddr: Address) -> InetAddress:
+        return InetAddress(self.family, sockaddr, self.protocol)
 
 
 class Lookup(Protocol):
@@ -108,6 +128,8 @@ def family_wanted(options: Options) -> int:
 def look_up(host: str | None, port: int, protocol: str, options: Options) -> list[InetAddress]:
     """The addresses of `host`, best first; without a host, those to listen on.
 
+    The families come by turns (RFC 8305 section 4), since one of them may lead nowhere.
+
     Raises ResolveError, or UsageError for a name when options forbid look-ups.
     """
     flags = 0 if host else socket.AI_PASSIVE
@@ -122,7 +144,15 @@ def look_up(host: str | None, port: int, protocol: str, options: Options) -> lis
         raise ResolveError(f"cannot resolve {host}: {error.strerror}") from None
     except UnicodeError:
         raise ResolveError(f"cannot resolve {host}: not a host name") from None
-    return [InetAddress(row[0], row[4], protocol, host or "") for row in found]  # type: ignore[arg-type]
+    return by_turns([InetAddress(row[0], row[4], protocol, host or "") for row in found])  # type: ignore[arg-type]
+
+
+def by_turns(addresses: list[InetAddress]) -> list[InetAddress]:
+    families: dict[int, list[InetAddress]] = {}
+    for address in addresses:
+        families.setdefault(address.family, []).append(address)
+    rounds = zip_longest(*families.values())
+    return [address for row in rounds for address in row if address]
 
 
 def as_bytes(host: str | None) -> str | bytes | None:
@@ -136,12 +166,20 @@ def remote_addresses(options: Options, protocol: str) -> list[InetAddress]:
     """Where to connect to, as far as the local address asked for can get there."""
     port = port_number(options.port or "", protocol, options.nodns)
     addresses = look_up(options.host, port, protocol, options)
+    return within_reach(addresses, options)
+
+
+def within_reach(addresses: list[InetAddress], options: Options) -> list[InetAddress]:
+    """Those that the local address asked for can get to.  Raises UsageError if there are none."""
     if options.source is None:
         return addresses
+    protocol = addresses[0].protocol
     local = {address.family for address in local_addresses(options.source, 0, protocol, options)}
     usable = [address for address in addresses if address.family in local]
     if not usable:
-        raise UsageError(f"--source {options.source} and {options.host} are of different families")
+        raise UsageError(
+            f"--source {options.source} and {addresses[0].name} are of different families"
+        )
     return usable
 
 
@@ -169,6 +207,8 @@ def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
     try:
         sock = socket.socket(address.family, KINDS[address.protocol])
     except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise OutOfDescriptors(f"cannot open a socket: {reason(error)}") from None
         if error.errno != errno.EAFNOSUPPORT:
             raise LocalError(f"cannot open a socket: {reason(error)}") from None
         raise connect_error(address, error) from None
@@ -191,12 +231,24 @@ def bind_source(sock: socket.socket, address: InetAddress, options: Options) -> 
     bind(sock, local)
 
 
+def refuse_ourselves(sock: socket.socket, peer: InetAddress) -> None:
+    """Raise ConnectionRefusedError for a socket that is connected with itself.
+
+    The system may have given it the very port that it connects to; then nobody else
+    has that one.
+    """
+    if sock.getsockname()[1] == peer.port and sock.getsockname() == sock.getpeername():
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
 def listening_socket(options: Options, protocol: str) -> tuple[socket.socket, tuple[str, ...]]:
     """A socket bound where options say, and the places, `0.0.0.0 2389`, that this means.
 
     Without a host one socket serves both families, which keeps them on one port.
     Raises LocalError or UsageError.
     """
+    if options.fd is not None:
+        return handed_in(options.fd, protocol, options)
     port = port_number(options.port or "0", protocol, options.nodns)
     anywhere = options.host is None and family_wanted(options) == socket.AF_UNSPEC
     dual = anywhere and socket.has_dualstack_ipv6()
@@ -213,8 +265,21 @@ def listening_socket(options: Options, protocol: str) -> tuple[socket.socket, tu
         set_socket_options(sock, options)
         bind(sock, local)
         bound = local._replace(sockaddr=sock.getsockname())
+    return sock, places(bound, dual)
+
+
+def handed_in(fd: int, protocol: str, options: Options) -> tuple[socket.socket, tuple[str, ...]]:
+    sock = adopt(fd, "inet", KINDS[protocol])
+    set_socket_options(sock, options)
+    bound = InetAddress(sock.family, sock.getsockname(), protocol)
+    six = sock.family == socket.AF_INET6
+    dual = six and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return sock, places(bound, dual and bound.host == "::")
+
+
+def places(bound: InetAddress, dual: bool) -> tuple[str, ...]:
     hosts = ("0.0.0.0", "::") if dual else (bound.host,)
-    return sock, tuple(f"{host} {bound.port}" for host in hosts)
+    return tuple(f"{host} {bound.port}" for host in hosts)
 
 
 def bind(sock: socket.socket, local: InetAddress) -> None:

@@ -8,18 +8,21 @@ from pync.stream import Condition, EndOfStream, Sink, Source, WouldBlock
 
 
 class MemoryPipe(Source, Sink):
-    """Holds at most `capacity` bytes on their way from write to read, in the pieces they came in.
+    """Holds at most `capacity` bytes on their way from write to read.
 
     A piece counts for more than its bytes, since small ones cost memory too.
+    framed: each piece comes out as it went in; otherwise several may come out as one.
     changed is notified when either side may go on.
     """
 
     PIECE_COST = 64  # bytes
+    JOINED = 1 << 16  # bytes of pieces that come out as one; more would be copied for nothing
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, framed: bool = False) -> None:
         self.changed = Condition()
+        self.framed = framed
         self._held = 0
-        self._capacity = capacity
+        self.capacity = capacity
         self._pieces: deque[bytes] = deque()
         self._ended = False
 
@@ -28,31 +31,52 @@ class MemoryPipe(Source, Sink):
         return self._held
 
     @property
+    def filled(self) -> int:
+        """How much of the capacity is in use; put may use more than there is."""
+        return self._held + self.PIECE_COST * len(self._pieces)
+
+    @property
     def room(self) -> int:
         """Bytes that a write may give."""
-        return max(0, self._capacity - self._held - self.PIECE_COST * len(self._pieces))
+        return max(0, self.capacity - self.filled)
 
     def read(self, limit: int) -> bytes:
-        if not self._pieces:
+        pieces = self._pieces
+        if not pieces:
             if self._ended:
                 raise EndOfStream
             raise WouldBlock(condition=self.changed)
-        piece = self._pieces.popleft()
+        piece = pieces.popleft()
+        if pieces and not self.framed and len(piece) < self.JOINED:
+            piece = self._joined(piece)
         if len(piece) > limit:
-            self._pieces.appendleft(piece[limit:])
+            pieces.appendleft(piece[limit:])
             piece = piece[:limit]
         self._held -= len(piece)
         self.changed.notify()
         return piece
 
+    def _joined(self, first: bytes) -> bytes:
+        """`first` and what comes next, as far as that is little."""
+        pieces, joined, size = self._pieces, [first], len(first)
+        while pieces and size + len(pieces[0]) <= self.JOINED:
+            joined.append(pieces.popleft())
+            size += len(joined[-1])
+        return b"".join(joined)
+
     def write(self, data: bytes | memoryview) -> int:
-        if not self.room:
+        room = self.room
+        if not room:
             raise WouldBlock(condition=self.changed)
-        piece = bytes(data[: self.room])
+        piece = bytes(data[:room])
+        self.put(piece)
+        return len(piece)
+
+    def put(self, piece: bytes) -> None:
+        """Take all of `piece`, whatever room there is."""
         self._pieces.append(piece)
         self._held += len(piece)
         self.changed.notify()
-        return len(piece)
 
     def end(self) -> None:
         self._ended = True

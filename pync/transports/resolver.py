@@ -1,4 +1,4 @@
-"""Names looked up beside the loop, which goes on meanwhile.
+"""Names looked up beside the loop, which goes on meanwhile; and whatever else takes its time.
 
 Theory.  getaddrinfo waits for the name server, for half a minute at times, and nothing
 can interrupt it, whether somebody still wants the answer or not.  So threads call it.
@@ -28,52 +28,59 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import NamedTuple
+from ipaddress import ip_network
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pync.address import check_name
 from pync.errors import PyncError, ResolveError, UsageError
 from pync.loop import Loop
 from pync.options import Options
-from pync.stream import READ, Condition, WouldBlock
+from pync.stream import READ, Condition, Peer, WouldBlock
 from pync.transports import inet
 from pync.transports.inet import InetAddress
+from pync.wire.socks import literal
 
 NAME = "look-up"  # of each thread
 
+Found = TypeVar("Found")
 Find = Callable[[str, int, str, Options], list[InetAddress]]
 
 
 class Answer(NamedTuple):
-    """What a question came to; error: why there are no addresses."""
+    """What a question came to; error: why nothing was found."""
 
-    addresses: list[InetAddress]
+    found: Any
     error: str = ""
 
 
-class Question:
-    """The search for a host's addresses: an inet.Lookup.  owner: for whom it is."""
+class Question(Generic[Found]):
+    """A search: for a host's addresses, it is an inet.Lookup.
+
+    owner: for whom it is.  failing: what is told of one that fails, in front of the reason.
+    """
 
     def __init__(
         self,
-        find: Callable[[], list[InetAddress]],
-        host: str,
+        find: Callable[[], Found],
+        failing: str,
         owner: str,
-        abandon: Callable[[Question], None],
+        abandon: Callable[[Question[Any]], None],
     ) -> None:
         self.owner = owner
         self._find = find
-        self._host = host
+        self._failing = failing
         self._abandon = abandon
         self._answer: Answer | None = None
         self._answered = Condition()
 
-    def finish(self) -> list[InetAddress]:
-        """The addresses, best first.  Raises WouldBlock, or ResolveError."""
+    def finish(self) -> Found:
+        """What was found: addresses, best first.  Raises WouldBlock, or ResolveError."""
         if self._answer is None:
             raise WouldBlock(condition=self._answered)
         if self._answer.error:
             raise ResolveError(self._answer.error)
-        return self._answer.addresses
+        found: Found = self._answer.found
+        return found
 
     def abandon(self) -> None:
         """The answer is not wanted any more."""
@@ -84,7 +91,7 @@ class Question:
         try:
             return Answer(self._find())
         except PyncError as error:
-            return Answer([], str(error))
+            return Answer(None, str(error))
 
     def settle(self, answer: Answer) -> None:
         """Let finish give this."""
@@ -92,7 +99,7 @@ class Question:
         self._answered.notify()
 
     def refuse(self, why: str) -> None:
-        self.settle(Answer([], f"cannot resolve {self._host}: {why}"))
+        self.settle(Answer(None, f"{self._failing}: {why}"))
 
 
 class Bounds(NamedTuple):
@@ -101,7 +108,7 @@ class Bounds(NamedTuple):
     in_all: int
     each: int
 
-    def admit(self, owner: str, questions: Collection[Question]) -> bool:
+    def admit(self, owner: str, questions: Collection[Question[Any]]) -> bool:
         """Whether another of `owner` may join these."""
         own = sum(question.owner == owner for question in questions)
         return len(questions) < self.in_all and own < self.each
@@ -109,6 +116,17 @@ class Bounds(NamedTuple):
 
 THREADS = Bounds(in_all=64, each=16)
 WAITING = Bounds(in_all=4096, each=1024)
+
+
+def owner(client: Peer) -> str:
+    """Whom look-ups for it are put down to: its host.
+
+    In IPv6 one host may have all addresses of a network of 64 bits (RFC 4291 section 2.5.4).
+    """
+    address = literal(client.host)
+    if address is None or address.version == 4:
+        return client.host
+    return str(ip_network((address.packed, 64), strict=False))
 
 
 def without_search(host: str, port: int, protocol: str, options: Options) -> Answer | None:
@@ -138,26 +156,34 @@ class Resolver:
         self._loop = loop
         self._find = find
         self._lock = threading.Lock()  # of what is from here on
-        self._queue: dict[Question, None] = {}  # the first to come is the first
-        self._at_work: set[Question] = set()  # each with a thread at it
-        self._answers: list[tuple[Question, Answer]] = []
+        self._queue: dict[Question[Any], None] = {}  # the first to come is the first
+        self._at_work: set[Question[Any]] = set()  # each with a thread at it
+        self._answers: list[tuple[Question[Any], Answer]] = []
         self._closed = False
         self._ours, self._theirs = socket.socketpair()
         loop.spawn(self)
 
     def look_up(
         self, host: str, port: int, protocol: str, options: Options, owner: str
-    ) -> Question:
+    ) -> Question[list[InetAddress]]:
         """As inet.look_up, for `owner`; whatever goes wrong is told by what it gives."""
-        find = partial(self._find, host, port, protocol, options)
-        question = Question(find, host, owner, self._abandon)
+        failing = f"cannot resolve {host}"
         if answer := without_search(host, port, protocol, options):
+            question = Question(list[InetAddress], failing, owner, self._abandon)
             question.settle(answer)
-        else:
-            self._take_on(question)
+            return question
+        return self.search(partial(self._find, host, port, protocol, options), failing, owner)
+
+    def search(self, find: Callable[[], Found], failing: str, owner: str) -> Question[Found]:
+        """What `find` gives, which a thread calls, and which raises PyncError.
+
+        failing: as Question's.
+        """
+        question = Question(find, failing, owner, self._abandon)
+        self._take_on(question)
         return question
 
-    def _take_on(self, question: Question) -> None:
+    def _take_on(self, question: Question[Any]) -> None:
         """Give it a thread, or let it wait for one to come back."""
         with self._lock:
             if THREADS.admit(question.owner, self._at_work) and self._start_thread(question):
@@ -169,7 +195,7 @@ class Resolver:
             else:
                 question.refuse("too many names are being looked up")
 
-    def _start_thread(self, question: Question) -> bool:
+    def _start_thread(self, question: Question[Any]) -> bool:
         """False if the system has too many; ours may do."""
         try:
             threading.Thread(target=self._work, args=[question], name=NAME, daemon=True).start()
@@ -178,16 +204,16 @@ class Resolver:
         self._at_work.add(question)
         return True
 
-    def _abandon(self, question: Question) -> None:
+    def _abandon(self, question: Question[Any]) -> None:
         with self._lock:
             self._queue.pop(question, None)
 
-    def _work(self, question: Question | None) -> None:
+    def _work(self, question: Question[Any] | None) -> None:
         """What each thread does."""
         while question:
             question = self._hand_in(question, question.search())
 
-    def _hand_in(self, question: Question, answer: Answer) -> Question | None:
+    def _hand_in(self, question: Question[Any], answer: Answer) -> Question[Any] | None:
         """What the thread is to go on with."""
         with self._lock:
             self._at_work.remove(question)
@@ -198,7 +224,7 @@ class Resolver:
             self._answers.append((question, answer))
             return self._next()
 
-    def _next(self) -> Question | None:
+    def _next(self) -> Question[Any] | None:
         """The first of those that wait whose owner may have a thread."""
         held = Counter(question.owner for question in self._at_work)
         for question in self._queue:

@@ -83,6 +83,19 @@ def set_keepalive(sock: socket.socket, interval: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
 
 
+UNSENT = 1 << 17  # bytes
+
+
+def keep_little_unsent(sock: socket.socket) -> None:
+    """Let the kernel take no more than the peer is soon to have (tcp(7), TCP_NOTSENT_LOWAT).
+
+    Otherwise megabytes may wait there for a peer that takes nothing, and one that takes
+    little is long not seen to do so.
+    """
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+
+
 TCP_MD5SIG_EXT = 32  # linux/tcp.h; with a prefix of 0 bits it holds for every peer
 TCP_MD5SIG_FLAG_PREFIX = 1
 MAPPED_PREFIX = bytes(10) + b"\xff\xff" + bytes(4)  # ::ffff:0.0.0.0

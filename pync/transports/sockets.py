@@ -18,6 +18,7 @@ from pync.stream import (
     EndOfStream,
     Endpoint,
     Listener,
+    LocalPlace,
     Peer,
     Sink,
     Source,
@@ -70,7 +71,8 @@ def lost(peer: Peer, error: OSError) -> ConnectionLost:
     """
     reset = error.errno == errno.ENOTCONN
     why = os.strerror(errno.ECONNRESET) if reset else reason(error)
-    return ConnectionLost(f"connection with {peer} lost: {why}")
+    number = errno.ECONNRESET if reset else error.errno
+    return ConnectionLost(f"connection with {peer} lost: {why}", number)
 
 
 def connect_error(peer: Peer, error: OSError) -> ConnectError:
@@ -130,6 +132,9 @@ class SocketSink(Sink):
     def failure(self, error: OSError) -> PyncError:
         return lost(self._peer, error)
 
+    def knock(self) -> None:
+        self.write(b"")  # sends nothing, and fails where a byte would
+
     def end(self) -> None:
         if self._ended:
             return
@@ -173,6 +178,10 @@ class SocketEndpoint(Endpoint):
         self.descriptors = (sock.fileno(),)
         self._sock = sock
         self._clean_up = clean_up
+
+    @property
+    def local(self) -> LocalPlace | None:
+        return self.peer.near_side(self._sock.getsockname())
 
     def close(self) -> None:
         self._sock.close()

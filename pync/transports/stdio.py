@@ -84,7 +84,7 @@ class DescriptorSink(Sink):
         except OSError as error:
             raise self.failure(error) from None
 
-    def failure(self, error: OSError) -> PyncError:
+    def failure(self, error: OSError) -> Exception:
         if error.errno == errno.EPIPE:
             return OutputClosed("the reader of standard output has gone")
         return LocalError(f"cannot write standard output: {reason(error)}")

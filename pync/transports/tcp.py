@@ -21,18 +21,32 @@ from pync.transports.sockets import (
     reason,
 )
 
+AMONG_CLIENTS = 30.0  # seconds of silence after which one that may only listen is probed
+
 
 def addresses(options: Options) -> list[InetAddress]:
     return inet.remote_addresses(options, "tcp")
 
 
-def connect(address: InetAddress, options: Options) -> Attempt:
+def outgoing_socket(address: InetAddress, options: Options) -> socket.socket:
+    """As inet.outgoing_socket, for TCP."""
     sock = inet.outgoing_socket(address, options)
     with closed_on_error(sock):
         if options.md5_key:
             settings.set_md5_key(sock, options.md5_key)
-    make = functools.partial(endpoint, peer=address, options=options)
+    return sock
+
+
+def connect(address: InetAddress, options: Options) -> Attempt:
+    sock = outgoing_socket(address, options)
+    make = functools.partial(connected, peer=address, options=options)
     return SocketAttempt(sock, address.sockaddr, address, make)
+
+
+def connected(sock: socket.socket, peer: InetAddress, options: Options) -> Endpoint:
+    """What a connect has come to.  Raises OSError if the connection has gone again."""
+    inet.refuse_ourselves(sock, peer)
+    return endpoint(sock, peer, options)
 
 
 def listen(options: Options) -> Listener:
@@ -59,14 +73,10 @@ def start_listening(sock: socket.socket, places: tuple[str, ...]) -> None:
 def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
     """A connected socket as an endpoint: what is written leaves at once."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if options.tcp_keepalive:
-        settings.set_keepalive(sock, options.tcp_keepalive)
-    return TcpEndpoint(sock, peer, TcpSink)
-
-
-class TcpEndpoint(SocketEndpoint):
-    """One that has an address on our side."""
-
-    @property
-    def local(self) -> InetAddress:
-        return InetAddress(self._sock.family, self._sock.getsockname(), "tcp")
+    keepalive = options.tcp_keepalive
+    if options.broker:
+        settings.keep_little_unsent(sock)
+        keepalive = keepalive or AMONG_CLIENTS
+    if keepalive:
+        settings.set_keepalive(sock, keepalive)
+    return SocketEndpoint(sock, peer, TcpSink)

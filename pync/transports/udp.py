@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import socket
 from contextlib import suppress
 
 from pync.errors import ConnectionLost
 from pync.options import Options
-from pync.stream import ROOM, Attempt, Listener
+from pync.stream import ROOM, Attempt, Endpoint, Listener
 from pync.transports import datagrams, inet
 from pync.transports.datagram_listeners import kind_of_listener
 from pync.transports.inet import InetAddress
@@ -20,8 +21,14 @@ def addresses(options: Options) -> list[InetAddress]:
 
 def connect(address: InetAddress, options: Options) -> Attempt:
     sock = inet.outgoing_socket(address, options)
-    make = functools.partial(datagrams.connected, peer=address)
-    return SocketAttempt(sock, address.sockaddr, address, make)
+    return SocketAttempt(
+        sock, address.sockaddr, address, functools.partial(connected, peer=address)
+    )
+
+
+def connected(sock: socket.socket, peer: InetAddress) -> Endpoint:
+    inet.refuse_ourselves(sock, peer)
+    return datagrams.connected(sock, peer)
 
 
 def listen(options: Options) -> Listener:

@@ -8,16 +8,18 @@ import functools
 import os
 import socket
 import stat
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pync.errors import LocalError
+from pync.errors import LocalError, UsageError
 from pync.options import Options
-from pync.stream import Attempt, Endpoint, Listener
+from pync.stream import Attempt, Credentials, Endpoint, Listener
 from pync.transports import datagrams
 from pync.transports.datagram_listeners import kind_of_listener
+from pync.transports.handed import adopt
 from pync.transports.settings import set_socket_options
 from pync.transports.sockets import (
     BACKLOG,
@@ -33,11 +35,21 @@ from pync.transports.sockets import (
 with contextlib.suppress(ImportError):  # Windows, which has no unix sockets in Python either
     import fcntl
 
+# OpenBSD has SO_PEERCRED too, with another struct.
+TELLS_CREDENTIALS = hasattr(socket, "SO_PEERCRED") and os.uname().sysname == "Linux"
+CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's module
+MOST_OPTION = 1024  # bytes that Python's getsockopt takes
+
 
 class UnixAddress(NamedTuple):
-    """A path, or @NAME for a name that is in no file system."""
+    """A path, or @NAME for a name that is in no file system.
+
+    credentials: who has connected there, if that was asked for.
+    """
 
     path: str
+    credentials: Credentials | None = None
 
     @property
     def host(self) -> str:
@@ -52,7 +64,7 @@ class UnixAddress(NamedTuple):
         return self.path.startswith("@")
 
     def __str__(self) -> str:
-        return self.path
+        return f"{self.path} ({self.credentials})" if self.credentials else self.path
 
     @property
     def target(self) -> str:
@@ -63,6 +75,9 @@ class UnixAddress(NamedTuple):
 
     def came_from(self, numeric: bool) -> str:  # noqa: ARG002
         return self.path
+
+    def near_side(self, sockaddr: Address) -> None:
+        pass
 
 
 def addresses(options: Options) -> list[UnixAddress]:
@@ -83,19 +98,52 @@ def connect(address: UnixAddress, options: Options) -> Attempt:
 
 
 def listen(options: Options) -> Listener:
-    address = UnixAddress(options.path or "")
-    sock = new_socket(options)
-    with closed_on_error(sock):
-        clean_up = bind_path(sock, address)
-        if not options.udp:
-            sock.listen(BACKLOG)
+    sock, address, clean_up = listening_socket(options)
     if options.udp:
         return kind_of_listener(options)(sock, (address.path,), peer_name, clean_up)
 
     def accepted(connection: socket.socket, _: Address) -> Endpoint:
-        return SocketEndpoint(connection, address, SocketSink)
+        who = credentials(connection) if options.restricts else None
+        return SocketEndpoint(connection, address._replace(credentials=who), SocketSink)
 
     return SocketListener(sock, (address.path,), accepted, clean_up)
+
+
+def listening_socket(options: Options) -> tuple[socket.socket, UnixAddress, Callable[[], None]]:
+    """With its address, and what removes that again where we have made it."""
+    if options.fd is not None:
+        sock = adopt(options.fd, "unix", socket.SOCK_DGRAM if options.udp else socket.SOCK_STREAM)
+        set_socket_options(sock, options)
+        return sock, peer_name(sock.getsockname()), nothing
+    address = UnixAddress(options.path or "")
+    sock = new_socket(options)
+    with closed_on_error(sock):
+        clean_up = bind_path(sock, address, options.mode)
+        if not options.udp:
+            sock.listen(BACKLOG)
+    return sock, address, clean_up
+
+
+def check_credentials(options: Options) -> None:
+    """Raise UsageError or LocalError where nothing would tell who a client is."""
+    rules = "--allow and --deny"
+    if options.udp:
+        raise UsageError(f"{rules}: datagrams do not tell who sent them; --mode says who may send")
+    if not TELLS_CREDENTIALS:
+        raise LocalError(f"{rules}: this system does not tell who connects; --mode says who may")
+
+
+def credentials(connection: socket.socket) -> Credentials:
+    """Those that the peer had when it connected (unix(7), SO_PEERCRED; SO_PEERGROUPS)."""
+    size = CREDENTIALS.size
+    _, uid, gid = CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    try:
+        told = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MOST_OPTION)
+    except OSError:  # there are more than Python takes, or the kernel is older than Linux 4.13
+        return Credentials(uid, gid, None)
+    return Credentials(uid, gid, frozenset(memoryview(told).cast("I")))
 
 
 def peer_name(sockaddr: Address) -> UnixAddress:
@@ -131,13 +179,17 @@ def nothing() -> None:
     """What there is to clean up for a socket without a path."""
 
 
-def bind_path(sock: socket.socket, address: UnixAddress) -> Callable[[], None]:
+def bind_path(
+    sock: socket.socket, address: UnixAddress, mode: int | None = None
+) -> Callable[[], None]:
     """Bind, in the place of a dead socket if need be; returns what removes the path again.
 
-    Raises LocalError; what is alive, or no socket at all, is left alone.
+    mode: the path's permissions; None to leave them to the umask.  Raises LocalError; what
+    is alive, or no socket at all, is left alone.
     """
     try:
-        bind_or_replace(sock, address)
+        with permissions(mode):
+            bind_or_replace(sock, address)
     except OSError as error:
         raise LocalError(f"cannot bind to {address}: {reason(error)}") from None
     if address.abstract:
@@ -156,6 +208,19 @@ def bind_or_replace(sock: socket.socket, address: UnixAddress) -> None:
                 raise
             Path(address.path).unlink()
             sock.bind(address.sockaddr)
+
+
+@contextlib.contextmanager
+def permissions(mode: int | None) -> Iterator[None]:
+    """Let what is made have these from the start: nobody could slip in before a chmod."""
+    if mode is None:
+        yield
+        return
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager

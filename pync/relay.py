@@ -1,0 +1,246 @@
+"""A relay: each client is joined to a connection of its own to the target.
+
+Until that stands nothing that the client says is read, so it waits where the fast path
+finds it.  Nothing tells then that the client has gone, so it is asked from time to time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from pync import proxies
+from pync.connecting import Connecting
+from pync.dial import DATAGRAM_PEER_IDLE, REPLY_WAIT
+from pync.endings import Terms
+from pync.environment import Environment
+from pync.errors import NetworkError, PyncError, UsageError
+from pync.layers import layers
+from pync.loop import Loop
+from pync.opening import PATIENCE, Layer, Maker, Opening, cut
+from pync.options import OF_A_SERVER, Options, listed
+from pync.proxies import Hop
+from pync.reaching import Performance, Script, connect, look_up
+from pync.stream import NEVER, Endpoint, WouldBlock
+from pync.transports.inet import InetAddress, port_number
+from pync.transports.inet import look_up as numbers
+from pync.transports.resolver import Resolver, owner
+from pync.tunnel import Tunnel
+from pync.values import Target
+from pync.wire.proxy_protocol import VERSIONS, Announcement, Connection
+
+ATTENTION = 0.5  # seconds after which a client that has gone is noticed
+OF_INET = ("ipv4", "ipv6", "tos", "ttl", "min_ttl", "tcp_keepalive")
+OF_CLIENTS = ("listen", "ssl", "ssl_cert", "ssl_key", "ssl_client_ca", "ssl_alpn", "ssl_ciphers")
+
+
+def for_target(options: Options, target: Target) -> Options:
+    """What holds on the way to the target.  Raises UsageError for what cannot be."""
+    foreign = OF_CLIENTS if target.path is None else (*OF_CLIENTS, *OF_INET)
+    changed = {field: Options._field_defaults[field] for field in (*foreign, "relay")}
+    place = {"host": target.host, "port": target.port, "path": target.path}
+    changed |= {**place, "unixsock": target.path is not None, "ssl": target.ssl}
+    onward = options._replace(**changed)
+    check(onward, options.proxy_type)
+    if target.port:
+        port = port_number(target.port, protocol_of(onward), options.nodns)
+        onward = onward._replace(port=f"{port}")
+    return onward
+
+
+def protocol_of(options: Options) -> str:
+    return "udp" if options.udp else "tcp"
+
+
+def check(onward: Options, proxy_type: str | None) -> None:
+    """Raise UsageError for what makes no sense on that way."""
+    for field in OF_A_SERVER:
+        if getattr(onward, field) and not onward.ssl:
+            raise UsageError(f"--{field.replace('_', '-')} is about a target behind ssl://")
+    through = onward.via or onward.proxy
+    if onward.udp and onward.ssl:
+        raise UsageError("--udp and ssl:// exclude each other")
+    if onward.unixsock and through:
+        raise UsageError("--relay: no proxy leads to a unix socket")
+    if proxy_type and not through:
+        raise UsageError(f"{listed(['relay', 'proxy_type'], 'and')} need a proxy on the way")
+
+
+def terms(options: Options, through_proxy: bool) -> Terms:
+    """How a client and its target part."""
+    idle = options.timeout
+    if idle is None and options.udp and options.keep_open:
+        idle = DATAGRAM_PEER_IDLE
+    return Terms(
+        # Many proxies take the end of one direction for the end of both.
+        end_after_silence=options.linger if through_proxy and not options.udp else None,
+        reply_wait=REPLY_WAIT if options.udp else None,
+        idle=idle,
+        idle_failure=options.idle_timeout,
+        linger=NEVER,
+        passes_failure=True,
+    )
+
+
+class Relay:
+    """Relays any number of clients.
+
+    Raises UsageError or LocalError for what cannot be.  say: told of who goes where.
+    """
+
+    def __init__(
+        self, loop: Loop, options: Options, environment: Environment, say: Callable[[str], None]
+    ) -> None:
+        assert options.relay
+        self.target = options.relay
+        self._loop = loop
+        self._options = for_target(options, options.relay)
+        self._say = say
+        self._resolver = Resolver(loop)
+        self._stops = proxies.stops(self._options, environment)
+        kinds = [stop.kind for stop in self._stops]
+        self._context = proxies.tls_context(kinds, environment)
+        self._asks_here = proxies.looks_up(kinds, self._options)
+        self._check()
+        self._layers = layers(self._options, environment, loop)
+        self.terms = terms(self._options, bool(self._stops))
+
+    def _check(self) -> None:
+        """Say now what can never be."""
+        first = self._options
+        if self._stops:
+            first = proxies.reaching(self._stops[0], first)
+            if not self._asks_here:
+                proxies.between(self._stops, self._onwards())
+        if first.nodns and first.host:
+            numbers(first.host, 0, protocol_of(first), first)
+
+    def _onwards(self) -> list[InetAddress]:
+        return proxies.onwards(self._stops, self._options)
+
+    def attend(self, client: Endpoint) -> Relayed:
+        return Relayed(self._loop, self, client, self._say)
+
+    def reach(self, client: Endpoint, say: Callable[[str], None]) -> Script[Endpoint]:
+        """The target, ready for the client's first byte."""
+        deadline = self._loop.clock() + (self._options.connect_limit or PATIENCE)
+        hops, first = [], self._options
+        if self._stops:
+            hops = proxies.between(self._stops, (yield from self._find_onwards(client, deadline)))
+            first = proxies.reaching(self._stops[0], self._options)
+        addresses = yield from self._look_up(first, client, deadline)
+        connecting = Connecting(first, self._loop, say, addresses)
+        connecting.deadline = deadline
+        makers = [*self._makers(hops, client)]
+        open_endpoint = partial(self._open, makers)
+        return (yield from connect(connecting, open_endpoint, hops[0] if hops else None))
+
+    def _find_onwards(self, client: Endpoint, deadline: float) -> Script[list[InetAddress]]:
+        if not self._asks_here:
+            return self._onwards()
+        host = self._options.host or ""
+        lookup = self._resolver.search(self._onwards, f"cannot resolve {host}", owner(client.peer))
+        return (yield from look_up(host, lookup, self._loop.clock, deadline))
+
+    def _look_up(
+        self, first: Options, client: Endpoint, deadline: float
+    ) -> Script[list[InetAddress] | None]:
+        if first.host is None or first.port is None:
+            return None
+        lookup = self._resolver.look_up(
+            first.host, int(first.port), protocol_of(first), first, owner(client.peer)
+        )
+        return (yield from look_up(first.host, lookup, self._loop.clock, deadline))
+
+    def _makers(self, hops: list[Hop], client: Endpoint) -> Iterator[Maker]:
+        """What is said first on the connection to the target, nearest to the wire first."""
+        yield from proxies.layers(hops, self._options, self._context, self._loop)
+        if self._options.proxy_protocol:
+            yield lambda _: self._announce(client)
+        yield from self._layers
+
+    def _announce(self, client: Endpoint) -> Layer:
+        version = VERSIONS[self._options.proxy_protocol or 0]
+        local, peer = client.local, client.peer
+        connection = None
+        if local and isinstance(peer, InetAddress):
+            connection = Connection((peer.host, peer.port), (local.host, local.port))
+        words = version(connection, peer.target)
+        return Layer("PROXY header", Announcement(words), lambda endpoint: endpoint)
+
+    def _open(self, makers: list[Maker], endpoint: Endpoint, deadline: float) -> Opening:
+        return Opening(self._loop, endpoint, makers, deadline)
+
+    def close(self) -> None:
+        self._resolver.close()
+
+
+class Relayed:
+    """A task: one client, from its arrival to its end (see hub.Attendance)."""
+
+    def __init__(
+        self, loop: Loop, relay: Relay, client: Endpoint, say: Callable[[str], None]
+    ) -> None:
+        self._loop = loop
+        self._relay = relay
+        self._client = client
+        self._name = f"client {client.peer} to {relay.target}"
+        self._say = say
+        self._tunnel: Tunnel | None = None
+        self._over = False
+        self._performance = Performance(self._serve())
+
+    def advance(self) -> bool:
+        """Raises NetworkError, whatever it was: it is this client's trouble alone."""
+        try:
+            return not self._over and self._go_on()
+        except PyncError as error:
+            self._over = True
+            why = str(error).replace("\n", "; ")
+            raise NetworkError(f"{self._name}: {why}") from None
+
+    def _go_on(self) -> bool:
+        if self._tunnel:
+            return self._performance.advance()
+        try:
+            self._client.sink.check()
+            return self._performance.advance()
+        except WouldBlock as blocked:
+            if not self._tunnel:
+                blocked.after = min(blocked.after, ATTENTION)
+            raise
+        except PyncError:
+            self._cut()
+            raise
+
+    def _serve(self) -> Script[None]:
+        target = yield from self._relay.reach(self._client, self._tell)
+        self._tell(f"connected to {target.peer.target}")
+        for note in target.notes:
+            self._tell(note)
+        self._tunnel = Tunnel(self._loop, self._client, target, self._relay.terms)
+        yield self._tunnel
+
+    def _tell(self, line: str) -> None:
+        self._say(f"{self._name}: {line}")
+
+    def _cut(self) -> None:
+        self._over = True
+        self._performance.close()
+        cut(self._loop, self._client)
+
+    def wind_up(self) -> None:
+        """What is held is given out; a client whose target is not there is cut."""
+        if self._tunnel:
+            self._tunnel.wind_up()
+        else:
+            self._cut()
+
+    def break_off(self, error: PyncError) -> None:  # noqa: ARG002
+        """End it at once, so that neither side takes this for the end."""
+        if self._over:
+            return
+        if self._tunnel:
+            self._tunnel.break_off()
+        else:
+            self._cut()

@@ -1,0 +1,146 @@
+"""What a scan tells: lines for people, objects for programs, how far it has got."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from typing import NamedTuple
+
+from pync.environment import Environment
+from pync.scan.trial import Outcome, State
+from pync.stream import Sink, WouldBlock
+from pync.transports.inet import service_name
+
+PROGRESS_AFTER = 1.0  # seconds; what is over sooner needs none
+PROGRESS_EVERY = 0.25
+ERASE = "\r\x1b[K"
+
+service = functools.cache(service_name)
+
+
+class Wanted(NamedTuple):
+    """What is said: ports that are open; those that are not; what open ones say; the sum."""
+
+    opened: bool = False
+    others: bool = False
+    banners: bool = False
+    summary: bool = False
+
+
+class Report:
+    """Is told of each port.  records: where an object for each goes, if anywhere."""
+
+    def __init__(
+        self, environment: Environment, wanted: Wanted, numeric: bool, records: Sink | None
+    ) -> None:
+        self.counts: Counter[State] = Counter()
+        self._environment = environment
+        self._wanted = wanted
+        self._numeric = numeric
+        self._records = records
+        self._unwritten = b""
+        self._shows = False
+
+    @property
+    def found(self) -> bool:
+        """Whether a port is open, or may be."""
+        return bool(self.counts[State.OPEN] or self.counts[State.UNANSWERED])
+
+    def tell(self, outcome: Outcome) -> None:
+        self.counts[outcome.state] += 1
+        if self._records:
+            self._unwritten += self._record(outcome)
+        if outcome.state is State.OPEN:
+            self._tell_open(outcome)
+        elif self._wanted.others:
+            self._tell_other(outcome)
+
+    def _tell_open(self, outcome: Outcome) -> None:
+        if self._wanted.opened:
+            self.say(f"Connection to {outcome.peer.reached(self._numeric)} succeeded!")
+            if self._wanted.banners and outcome.said:
+                place = f"{outcome.peer.name or outcome.peer.host} {outcome.peer.port}"
+                self.say(f"{place} says: {as_text(outcome.said).rstrip()}")
+
+    def _tell_other(self, outcome: Outcome) -> None:
+        if outcome.state is State.UNANSWERED:
+            self.say(f"No answer from {outcome.peer.reached(self._numeric)}: open or filtered")
+        else:
+            self.say(f"pync: connect to {outcome.peer.target} failed: {outcome.reason}")
+
+    def _record(self, outcome: Outcome) -> bytes:
+        peer = outcome.peer
+        known = "*" if self._numeric else service(peer.port, peer.protocol)
+        fields = {
+            "host": peer.name or peer.host,
+            "address": peer.host,
+            "port": peer.port,
+            "protocol": peer.protocol,
+            "state": outcome.state.words,
+            "service": None if known == "*" else known,
+            "reason": outcome.reason or None,
+            "banner": as_text(outcome.said) if self._wanted.banners and outcome.said else None,
+            "seconds": round(outcome.seconds, 6),
+        }
+        return json.dumps(fields).encode() + b"\n"
+
+    def flush(self) -> None:
+        """Write the objects that are waiting.  Raises WouldBlock, or what the sink does."""
+        if self._unwritten:
+            self.hide()
+        while self._unwritten and self._records:
+            self._unwritten = self._unwritten[self._records.write(self._unwritten) :]
+
+    def say(self, line: str) -> None:
+        self.hide()
+        self._environment.say(line)
+
+    def sum_up(self, seconds: float) -> None:
+        if self._wanted.summary:
+            found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
+            self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
+
+    def _states(self) -> list[State]:
+        """Those that people ask for, and the one that datagrams alone have if there is any."""
+        usual = [State.OPEN, State.CLOSED, State.FILTERED]
+        return [state for state in reversed(State) if state in usual or self.counts[state]]
+
+    def show(self, text: str) -> None:
+        """Let `text` be the terminal's last line."""
+        self._shows = True
+        self._environment.show(ERASE + text)
+
+    def hide(self) -> None:
+        if self._shows:
+            self._shows = False
+            self._environment.show(ERASE)
+
+
+class Progress:
+    """A task that shows how far a scan of `most` ports has got."""
+
+    def __init__(self, report: Report, most: int, environment: Environment) -> None:
+        self._report = report
+        self._most = most
+        self._clock = environment.clock
+        self._begun = environment.clock()
+
+    def advance(self) -> bool:
+        passed = self._clock() - self._begun
+        if passed < PROGRESS_AFTER:
+            raise WouldBlock(until=self._begun + PROGRESS_AFTER)
+        done = sum(self._report.counts.values())
+        rate = done / passed
+        left = f", {(self._most - done) / rate:.0f} s left" if done else ""
+        opened = self._report.counts[State.OPEN]
+        self._report.show(f"{done:,} of {counted(self._most)}, {rate:,.0f}/s{left}, {opened} open")
+        raise WouldBlock(after=PROGRESS_EVERY)
+
+
+def counted(ports: int) -> str:
+    return f"{ports:,} port" if ports == 1 else f"{ports:,} ports"
+
+
+def as_text(said: bytes) -> str:
+    return said.decode("utf-8", "backslashreplace")

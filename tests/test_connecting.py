@@ -1,0 +1,163 @@
+"""Several addresses of one host: whoever accepts first, and nobody waits for one that is silent."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from harness import descriptors
+
+from pync.connecting import HEAD_START, Connecting
+from pync.errors import ConnectError
+from pync.loop import Loop
+from pync.options import Options
+from pync.transports.inet import InetAddress, by_turns
+
+NOISE = 2.0  # seconds that a busy machine may add; the kernel itself gives up after minutes
+HOSTS = [f"127.0.0.{number}" for number in range(2, 8)]
+
+
+def address(sock: socket.socket) -> InetAddress:
+    return InetAddress(socket.AF_INET, sock.getsockname(), "tcp")
+
+
+class Street:
+    """Hosts with an open, a closed and a silent door."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._hosts = iter(HOSTS)
+
+    def open(self) -> InetAddress:
+        return address(self._listener(8))
+
+    def closed(self) -> InetAddress:
+        """Bound, and not listening: refused at once, and nobody else's meanwhile."""
+        sock = self._stack.enter_context(socket.socket())
+        sock.bind((next(self._hosts), 0))
+        return address(sock)
+
+    def silent(self) -> InetAddress:
+        """Its queue is full, so the kernel answers nobody."""
+        listener = self._listener(0)
+        waiting = self._stack.enter_context(socket.socket())
+        waiting.connect(listener.getsockname())
+        return address(listener)
+
+    def _listener(self, backlog: int) -> socket.socket:
+        sock = self._stack.enter_context(socket.socket())
+        sock.bind((next(self._hosts), 0))
+        sock.listen(backlog)
+        return sock
+
+
+@pytest.fixture
+def street() -> Iterator[Street]:
+    with ExitStack() as stack:
+        yield Street(stack)
+
+
+class Trip:
+    """One connecting, and what became of it."""
+
+    def __init__(self, addresses: list[InetAddress], **options: object) -> None:
+        self.said: list[str] = []
+        self.error: ConnectError | None = None
+        self.reached = ""
+        before = descriptors()
+        with Loop() as loop:
+            begin = loop.clock()
+            wanted = Options()._replace(**options)  # type: ignore[arg-type]
+            connecting = Connecting(wanted, loop, self.said.append, addresses)
+            try:
+                loop.run(connecting)
+            except ConnectError as error:
+                self.error = error
+            connecting.close()
+            self.took = loop.clock() - begin
+            if connecting.endpoint:
+                self.reached = str(connecting.endpoint.peer)
+                connecting.endpoint.close()
+        assert descriptors() == before
+
+
+def test_the_first_that_accepts_is_taken(street: Street) -> None:
+    first, second = street.open(), street.open()
+    trip = Trip([first, second])
+    assert trip.reached == str(first)
+    assert trip.said == []
+
+
+def test_after_a_refusal_the_next_is_tried_at_once(street: Street) -> None:
+    closed, good = street.closed(), street.open()
+    trip = Trip([closed, closed, good])
+    assert trip.reached == str(good)
+    assert trip.said == 2 * [f"connect to {closed.target} failed: Connection refused"]
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+def test_a_silent_one_costs_its_head_start_and_not_a_timeout(street: Street, silent: int) -> None:
+    mute = [street.silent() for _ in range(silent)]
+    good = street.open()
+    trip = Trip([*mute, good])
+    assert trip.reached == str(good)
+    assert silent * HEAD_START <= trip.took < silent * HEAD_START + NOISE
+    assert trip.said == [f"connect to {one.target} given up: another was quicker" for one in mute]
+
+
+def test_the_time_limit_is_for_all_of_them(street: Street) -> None:
+    """And each that was tried is named, with its reason."""
+    closed, *mute = street.closed(), street.silent(), street.silent()
+    trip = Trip([*mute, closed], wait=0.9)
+    assert str(trip.error).splitlines() == [
+        f"connect to {closed.target} failed: Connection refused",
+        *(f"connect to {one.target} failed: Connection timed out" for one in mute),
+    ]
+    assert trip.error
+    assert trip.error.errno == errno.ETIMEDOUT
+    assert 0.9 <= trip.took < 0.9 + NOISE
+
+
+def test_the_time_limit_may_come_before_others_are_tried(street: Street) -> None:
+    mute, good = street.silent(), street.open()
+    trip = Trip([mute, good], wait=HEAD_START / 2)
+    assert str(trip.error) == f"connect to {mute.target} failed: Connection timed out"
+
+
+def test_all_refuse(street: Street) -> None:
+    closed = [street.closed(), street.closed()]
+    trip = Trip(closed)
+    assert str(trip.error).splitlines() == [
+        f"connect to {one.target} failed: Connection refused" for one in closed
+    ]
+
+
+def test_with_a_port_of_our_own_only_one_is_tried_at_a_time(street: Street) -> None:
+    """A second socket could not have it as well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    mute, good = street.silent(), street.open()
+    trip = Trip([mute, good], wait=3 * HEAD_START, source_port=port)
+    assert str(trip.error) == f"connect to {mute.target} failed: Connection timed out"
+
+
+SIX, FOUR = socket.AF_INET6, socket.AF_INET
+
+
+@pytest.mark.parametrize(
+    ("found", "tried"),
+    [
+        ([], []),
+        ([(FOUR, "a")], "a"),
+        ([(SIX, "a"), (SIX, "b"), (FOUR, "c"), (FOUR, "d")], "acbd"),
+        ([(SIX, "a"), (SIX, "b"), (SIX, "c"), (FOUR, "d")], "adbc"),
+        ([(FOUR, "a"), (SIX, "b"), (SIX, "c")], "abc"),
+    ],
+)
+def test_the_families_come_by_turns(found: list[tuple[int, str]], tried: str) -> None:
+    addresses = [InetAddress(family, (name, 80), "tcp") for family, name in found]
+    assert [one.host for one in by_turns(addresses)] == list(tried)
