@@ -130,8 +130,8 @@ class Reception:
         return way
 
     def _answer(self, way: Way) -> None:
+        self._check_client()
         if not way.over:
-            self._check_client()
             raise WouldBlock(after=ATTENTION, condition=way.changed)
         self._answered = True
         self._found(way)
