@@ -307,7 +307,8 @@ class Program:
             return attend(endpoint)
 
         raise_limit()
-        hub = Hub(self._loop, listener, welcome, self._environment.complain)
+        most = self._options.most_clients
+        hub = Hub(self._loop, listener, welcome, self._environment.complain, most)
         self._run_in_order(hub, listener)
 
     def _attend_one(self, listener: Listener, attend: Callable[[Endpoint], Attendance]) -> None:
