@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pync.errors import OutOfDescriptors
-from pync.stream import Condition, Endpoint, Listener, WouldBlock
+from pync.stream import NEVER, Endpoint, Listener, Peer, WouldBlock
 
 BATCH = 64  # peers admitted before others get their turn
 
 
 class Admission:
-    """A task: gives each peer of `listener` to `admit`.
+    """A task: gives each peer of `listener` to `admit`, as long as there is room for more.
 
-    complain: told, once, that there is no descriptor for more.  left: notified when one
-    has gone, since there may be one then.
+    complain: told, once, that there is no descriptor for more, or that peers are not heard
+    for lack of room.  room: for how many there is now; to be woken when one has left.
     """
 
     def __init__(
@@ -22,25 +22,39 @@ class Admission:
         listener: Listener,
         admit: Callable[[Endpoint], None],
         complain: Callable[[str], None],
-        left: Condition,
+        room: Callable[[], float] = lambda: NEVER,
     ) -> None:
         self._listener = listener
         self._admit = admit
         self._complain = complain
-        self._left = left
-        self._full = False
+        self._room = room
+        self._told: set[str] = set()
+        if listener.shared:
+            self._admits = listener.admits
+            listener.admits = self._has_room_for
 
     def advance(self) -> bool:
         for _ in range(BATCH):
+            self._listener.wanted = self._room()
+            if self._listener.wanted <= 0 and not self._listener.shared:
+                raise WouldBlock
             try:
                 endpoint = self._listener.accept()
             except OutOfDescriptors as error:
-                self._say_full(error)
-                raise WouldBlock(after=self._listener.RETRY, condition=self._left) from None
+                self._say_once(f"{error}; clients wait until one leaves")
+                raise WouldBlock(after=self._listener.RETRY) from None
             self._admit(endpoint)
         return True
 
-    def _say_full(self, error: OutOfDescriptors) -> None:
-        if not self._full:
-            self._full = True
-            self._complain(f"{error}; clients wait until one leaves")
+    def _has_room_for(self, peer: Peer) -> bool:
+        if not self._admits(peer):
+            return False
+        if self._room() <= 0:
+            self._say_once("there are as many peers as may be; datagrams of others are dropped")
+            return False
+        return True
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._complain(line)

@@ -64,6 +64,7 @@ Many clients:
                                first alone does, or each gets the whole of it
   --outbox SIZE                with -k: what may wait for a client (1M); then it
                                is dropped, unless it moves
+  --max-conns N                with -k: N clients at a time; more of them wait
 
 Programs:
   -e CMD, --exec CMD           run a program on each connection, found on PATH

@@ -13,7 +13,7 @@ from typing import Protocol
 from pync.admission import Admission
 from pync.errors import LocalError, NetworkError, PyncError
 from pync.loop import Loop
-from pync.stream import NEVER, Condition, Endpoint, Listener, WouldBlock
+from pync.stream import NEVER, Endpoint, Listener, WouldBlock
 
 FAREWELL = 2.0  # seconds that clients get to take what is held for them when we have to end
 
@@ -38,7 +38,8 @@ class Hub:
     """A task: admits clients, for ever, and attends each.
 
     attend: raises LocalError if there is nothing left for one more client, which it cuts.
-    complain: told of that, and of what ended the attendance of one, if that failed.
+    complain: told of that, and of what ended the attendance of one, if that failed.  most: so
+    many at a time.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class Hub:
         listener: Listener,
         attend: Attend,
         complain: Callable[[str], None],
+        most: float = NEVER,
     ) -> None:
         self._loop = loop
         self._listener = listener
-        self._left = Condition()
-        self._admission = Admission(listener, self._admit, complain, self._left)
+        self._admission = Admission(listener, self._admit, complain, self._room)
+        self._most = most
         self._attend = attend
         self._complain = complain
         self._members: dict[Member, None] = {}
@@ -61,8 +63,11 @@ class Hub:
         if self._until == NEVER:
             return self._admission.advance()
         if self._members and self._loop.clock() < self._until:
-            raise WouldBlock(until=self._until, condition=self._left)
+            raise WouldBlock(until=self._until)
         return False
+
+    def _room(self) -> float:
+        return self._most - len(self._members)
 
     def _admit(self, endpoint: Endpoint) -> None:
         try:
@@ -75,7 +80,7 @@ class Hub:
 
     def _part(self, member: Member, error: NetworkError | None) -> None:
         del self._members[member]
-        self._left.notify()
+        self._loop.wake(self)
         if error:
             self._complain(str(error))
 

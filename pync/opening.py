@@ -188,8 +188,8 @@ class Arrival:
 class OpeningListener(Listener):
     """Gives the peers of `listener`, which it owns, once they are open.
 
-    Any number of them may be opening at a time, so that one that never gets there
-    holds nobody up, and one that fails is only told of.
+    As many of them as are wanted may be opening at a time, so that one that never gets
+    there holds nobody up, and one that fails is only told of.
     """
 
     BATCH = 64  # clients that begin to open before others get their turn
@@ -215,6 +215,8 @@ class OpeningListener(Listener):
         if self._open:
             return self._open.popleft()
         for _ in range(self.BATCH):
+            if len(self._arrivals) >= self.wanted:
+                raise WouldBlock(condition=self._ended)
             try:
                 self._admit(self._listener.accept())
             except WouldBlock as blocked:

@@ -67,6 +67,7 @@ class Options(NamedTuple):
     stdin: str = "all"
     outbox: int = 1 << 20
     label: bool = False
+    max_conns: int | None = None
 
     interval: float | None = None
     crlf: bool = False
@@ -136,6 +137,10 @@ class Options(NamedTuple):
         return not (self.no_stdin or self.recv_only or self.fd == 0)
 
     @property
+    def most_clients(self) -> float:
+        return float("inf") if self.max_conns is None else self.max_conns
+
+    @property
     def connect_limit(self) -> float | None:
         """Seconds that opening a connection may take, all in all."""
         return self.timeout if self.wait is None else self.wait
@@ -189,6 +194,7 @@ NEEDS: tuple[tuple[str, ...], ...] = (
     ("label", "listen"),
     ("pty", "exec", "sh_exec"),
     ("exec_stderr", "exec", "sh_exec"),
+    ("max_conns", "keep_open"),
     *((field, "zero") for field in SCANS),
     ("wait_open", "zero"),
     *((field, "listen") for field in ACCESS),

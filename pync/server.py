@@ -130,7 +130,8 @@ class Server(Mode):
             return attend(endpoint)
 
         raise_limit()
-        hub = Hub(self._loop, listener, welcome, self._environment.complain)
+        most = self._options.most_clients
+        hub = Hub(self._loop, listener, welcome, self._environment.complain, most)
         self._run_in_order(hub)
 
     def _attend_one(self, listener: Listener, attend: Attend) -> None:

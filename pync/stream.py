@@ -269,14 +269,18 @@ class Listener:
     """Gives an endpoint for each peer that comes.
 
     places: where it listens, as -v says it: `0.0.0.0 2389`.  admits: asked of each peer
-    before it is given; who is not admitted is cut off at once, or not heard.  RETRY:
-    seconds after which a descriptor may have become free.
+    before it is given; who is not admitted is cut off at once, or not heard.  wanted: how
+    many more there is room for, before accept() is called.  shared: whether that also
+    reads what is for peers that were given before, and so has to be called in any case.
+    RETRY: seconds after which a descriptor may have become free.
     """
 
     RETRY = 0.25
     TURNED_AWAY = 64  # peers that are not admitted before others get their turn
 
     admits: Callable[[Peer], bool]
+    wanted: float = NEVER
+    shared = False
 
     places: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()

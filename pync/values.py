@@ -306,6 +306,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "linger": read_time,
     "stdin": read_policy,
     "outbox": read_size,
+    "max_conns": read_count,
     "interval": read_time,
     "parallel": read_count,
     "hosts_from": read_text,

@@ -32,7 +32,7 @@ from pync.loop import Loop
 from pync.opening import Opening
 from pync.options import Options
 from pync.program_variables import variables_for
-from pync.stream import NEVER, Condition, Endpoint, Listener, WouldBlock
+from pync.stream import NEVER, Endpoint, Listener, WouldBlock
 from pync.transports import process, transport
 from pync.transports.process import Command, Process
 from pync.transports.unix import UnixAddress
@@ -343,7 +343,7 @@ def test_each_peer_by_datagrams_has_a_program_until_it_is_forgotten(ground: Grou
         jobs.append(ground.job(endpoint, "cat; exit 3"))
         ground.loop.spawn(jobs[-1])
 
-    ground.loop.spawn(Admission(listener, admit, print, Condition()))
+    ground.loop.spawn(Admission(listener, admit, print))
     clients = [ground.client("udp", listener) for _ in range(2)]
     for client, word in zip(clients, (b"one", b"two"), strict=True):
         client.send(word)

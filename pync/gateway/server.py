@@ -20,7 +20,7 @@ from pync.loop import Loop, Task
 from pync.opening import PATIENCE
 from pync.options import Options
 from pync.proxies import password
-from pync.stream import Condition, Endpoint, Listener, WouldBlock
+from pync.stream import Endpoint, Listener, WouldBlock
 from pync.values import Login
 from pync.wire.dialogue import Check
 
@@ -87,24 +87,21 @@ class Turn:
     """A task: lets clients in until one gets its way, and lasts as long as that one.
 
     visit: of that one, once it is known.  over: whether it has left.
-    left: notified when one has.
+    To be woken when one has.
     """
 
-    def __init__(
-        self, loop: Loop, listener: Listener, admission: Admission, left: Condition
-    ) -> None:
+    def __init__(self, loop: Loop, listener: Listener, admission: Admission) -> None:
         self.visit: Visit | None = None
         self.over = False
         self._loop = loop
         self._listener = listener
         self._admission = admission
-        self._left = left
 
     def advance(self) -> bool:
         if self.over:
             return False
         if self.visit:
-            raise WouldBlock(condition=self._left)
+            raise WouldBlock
         return self._admission.advance()
 
     def take(self, visit: Visit) -> None:
@@ -129,7 +126,7 @@ class ProxyServer:
         onward = for_targets(options)
         self._routes = Routes(loop, onward, rules(options), self._limits.open, self._say)
         self._visits: set[Visit] = set()
-        self._left = Condition()
+        self._serving: Task | None = None
         self._turn: Turn | None = None
 
     def warn(self) -> None:
@@ -141,11 +138,14 @@ class ProxyServer:
 
     def serving(self, listener: Listener) -> Task:
         """A task: serves all that come; without --keep-open, the first that gets its way."""
-        admission = Admission(listener, self._admit, self._environment.complain, self._left)
-        if self._options.keep_open:
-            return admission
-        self._turn = Turn(self._loop, listener, admission, self._left)
-        return self._turn
+        admission = Admission(listener, self._admit, self._environment.complain, self._room)
+        if not self._options.keep_open:
+            self._turn = Turn(self._loop, listener, admission)
+        self._serving = self._turn or admission
+        return self._serving
+
+    def _room(self) -> float:
+        return self._options.most_clients - len(self._visits)
 
     def _admit(self, client: Endpoint) -> None:
         self._say(f"Connection received on {client.peer.came_from(numeric=True)}")
@@ -168,7 +168,8 @@ class ProxyServer:
     def part(self, visit: Visit, error: NetworkError | None) -> None:
         """Raises the error of the one that has the one turn."""
         self._visits.discard(visit)
-        self._left.notify()
+        if self._serving:
+            self._loop.wake(self._serving)
         if self._turn and visit is self._turn.visit:
             self._turn.over = True
             if error:

@@ -9,6 +9,7 @@ from functools import partial
 
 from pync.options import Options
 from pync.stream import (
+    NEVER,
     READ,
     ROOM,
     Condition,
@@ -180,14 +181,16 @@ class SharedEndpoint(Endpoint):
 class ManyPeersListener(DatagramListener):
     """Gives an endpoint for each peer that sends, all on the one socket.
 
-    Nobody says goodbye here, so the table of peers is bounded: a new one pushes
-    out the one that has been silent longest.  A peer whose session takes nothing
-    stops the reading once its inbox is full; then the kernel drops, as UDP may.
+    Nobody says goodbye here, so the table of peers is bounded: a new one pushes out the
+    one that has been silent longest, if no other bound was asked for.  A peer whose
+    session takes nothing stops the reading once its inbox is full; then the kernel drops,
+    as UDP may.
     """
 
     PEERS = 1000
     INBOX = 64  # datagrams
     BATCH = 64  # datagrams handed out before others get their turn
+    shared = True
 
     def __init__(
         self,
@@ -217,7 +220,7 @@ class ManyPeersListener(DatagramListener):
         raise WouldBlock(after=0)
 
     def _newcomer(self, datagram: bytes, address: Address, peer: Peer) -> Endpoint:
-        if len(self._inboxes) >= self.PEERS:
+        if self.wanted == NEVER and len(self._inboxes) >= self.PEERS:
             self._inboxes.pop(next(iter(self._inboxes))).expire()
         inbox = self._inboxes[address] = Inbox(Condition())
         inbox.put(datagram)
