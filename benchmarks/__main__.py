@@ -8,8 +8,8 @@ Usage: bench [options] [<measurement>...]
   --smoke      one round of next to nothing: it shows that all runs, and no more
   -h, --help   this text
 
-The measurements are throughput, tls, proxies, relays, latency, startup, clients
-and datagrams; without a name, all of them.
+The measurements are throughput, tls, proxies, relays, latency, startup, clients,
+brokers and datagrams; without a name, all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ from typing import NoReturn
 
 from docopt import docopt
 
-from benchmarks import clients, datagrams, latency, proxies, relays, startup, throughput, tls
+from benchmarks import (
+    brokers,
+    clients,
+    datagrams,
+    latency,
+    proxies,
+    relays,
+    startup,
+    throughput,
+    tls,
+)
 from benchmarks.chart import chart
 from benchmarks.netcats import split_by_presence
 from benchmarks.report import machine_in_short, report
@@ -37,6 +47,7 @@ MEASUREMENTS = {
     "latency": latency.trials,
     "startup": startup.trials,
     "clients": clients.trials,
+    "brokers": brokers.trials,
     "datagrams": datagrams.trials,
 }
 FULL = Scale(
@@ -44,6 +55,7 @@ FULL = Scale(
     round_trips=3000,
     starts=5,
     clients=(1000, 10_000),
+    heard=40_000_000,
     relayed=1000,
     datagrams=50_000,
     patience=60,
@@ -53,6 +65,7 @@ SMOKE = Scale(
     round_trips=20,
     starts=1,
     clients=(20,),
+    heard=20_000,
     relayed=20,
     datagrams=500,
     patience=10,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmarks import clients, datagrams, latency, proxies, relays, startup, throughput, tls
+from benchmarks import (
+    brokers,
+    clients,
+    datagrams,
+    latency,
+    proxies,
+    relays,
+    startup,
+    throughput,
+    tls,
+)
 from benchmarks.netcats import (
     BARE_PYTHON,
     MICROSOCKS,
@@ -63,6 +73,7 @@ GOALS = (
     Goal(startup.TABLE, "connect, close, end (-z)", 2.0, BARE_PYTHON),
     Goal(clients.TABLE, "10,000 clients: memory for each", 20),
     Goal(clients.TABLE, "10,000 clients: among all / alone", 1.2),
+    Goal(brokers.TABLE, "1,000 clients (ncat: 100)", 3.0, NCAT),
     Goal(datagrams.TABLE, "received, 64 bytes each", 0.8, OPENBSD),
     Goal(datagrams.TABLE, "received, 1,400 bytes each", 0.8, OPENBSD),
 )

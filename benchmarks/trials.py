@@ -25,6 +25,7 @@ class Scale(NamedTuple):
     round_trips: int
     starts: int  # in each round
     clients: tuple[int, ...]
+    heard: int  # lines, by all clients of a broker together
     relayed: int  # connections that stand in a relay
     datagrams: int
     patience: float  # seconds that one run may take before it counts as hung

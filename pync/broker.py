@@ -9,8 +9,10 @@ for its turn leaves together.
 An outbox is bounded, but takes the whole piece that fills it.  Whoever has something
 to say waits while there is a full one.  So the slowest sets the pace, as long as it
 moves: one that has taken nothing for PATIENCE, with something there to be taken, is
-dropped.  Since that is counted from its last movement, one that stopped before is
-dropped as soon as its outbox is full, and has delayed nobody.
+dropped once nobody else is waited for.  Since that is counted from its last movement,
+one that stopped before is dropped as soon as its outbox is full, and has delayed
+nobody.  Where all are slow, because the machine is, each has twice the time that
+the others lately took.
 
 A client that has ended what it sends still hears the others.  Whether it listens is
 known when something is sent to it, and looked for now and then (endings.absent).
@@ -23,12 +25,14 @@ from collections.abc import Callable
 from pync.errors import NetworkError
 from pync.loop import Loop
 from pync.session import Session
-from pync.sharing import OUTBOX, Participant
-from pync.stream import NEVER_YET, Endpoint, Ends, Sink, WouldBlock
+from pync.sharing import OUTBOX, Subscriber
+from pync.stream import Endpoint, Ends, Sink, WouldBlock
 from pync.transports.memory import MemoryPipe
 
-PIECE = 1 << 16  # bytes that are read of a client at a time
-PATIENCE = 0.5  # seconds that a client with a full outbox may have taken nothing
+PIECE = 1 << 18  # bytes that are read of a client at a time
+# Seconds that a client with a full outbox may have taken nothing, or twice what others need.
+PATIENCE, MOST_PATIENCE = 0.5, 2.0
+FORGETTING = 0.99  # what is left of a slow one's example when the next one takes something
 
 
 class Broker:
@@ -51,7 +55,7 @@ class Broker:
     def attend(self, endpoint: Endpoint) -> Guest:
         outbox = MemoryPipe(self._outbox, framed=endpoint.sink.framed)
         session = self._open_session(Ends(outbox, self._voice(outbox)), endpoint)
-        guest = Guest(session, outbox, self._end)
+        guest = Guest(session, outbox, lambda: self._end(outbox))
         self._begin(guest)
         return guest
 
@@ -62,23 +66,16 @@ class Broker:
     def _begin(self, guest: Guest) -> None:
         self.circle.add(guest)
 
-    def _end(self, guest: Participant) -> None:
-        """It hears no more.  May be repeated."""
-        self.circle.remove(guest.outbox)
+    def _end(self, outbox: MemoryPipe) -> None:
+        """Its client hears no more.  May be repeated."""
+        self.circle.remove(outbox)
 
 
-class Guest(Participant):
+class Guest(Subscriber):
     """A task: one client's session with the others."""
 
-    waits_since = NEVER_YET  # since when there is something in its outbox
-
-    @property
-    def took_at(self) -> float:
-        """When it last took something, or else had nothing to take."""
-        return max(self.session.inward.moved_at, self.waits_since)
-
     def advance(self) -> bool:
-        """As a participant's; but one that has ended may go without ado."""
+        """As a subscriber's; but one that has ended may go without ado."""
         try:
             return super().advance()
         except NetworkError:
@@ -87,7 +84,7 @@ class Guest(Participant):
             return False
         finally:
             if not self.takes:
-                self._leave(self)
+                self._leave()
 
 
 class Circle:
@@ -96,7 +93,8 @@ class Circle:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._guests: dict[MemoryPipe, Guest] = {}
-        self._full: dict[MemoryPipe, Guest] = {}
+        self._full: dict[MemoryPipe, float] = {}  # and when each had taken something before
+        self._pace = 0.0  # seconds that those who were full lately took to take something
 
     def __contains__(self, outbox: MemoryPipe) -> bool:
         return outbox in self._guests
@@ -114,23 +112,28 @@ class Circle:
 
         Those who do not are dropped once there is nobody else to wait for.
         """
-        now, stopped = self._clock(), []
-        for outbox, guest in [*self._full.items()]:
-            if outbox is speaker:
-                continue
+        if not self._full:
+            return
+        self._pass_over_those_with_room()
+        now, patience = self._clock(), min(max(PATIENCE, 2 * self._pace), MOST_PATIENCE)
+        full = [self._guests[outbox] for outbox in self._full if outbox is not speaker]
+        for guest in reversed(full):  # when the last one has room, most have
+            until = guest.took_at + patience
+            if now < until:
+                raise WouldBlock(condition=guest.outbox.changed, until=until)
+        self._drop(full)
+
+    def _pass_over_those_with_room(self) -> None:
+        """Not to look at them before they are full again."""
+        for outbox, took_at in [*self._full.items()]:
             if outbox.room:
-                del self._full[outbox]  # until it is full again
-            elif now >= guest.took_at + PATIENCE:
-                stopped.append(guest)
-            else:
-                raise WouldBlock(condition=outbox.changed, until=guest.took_at + PATIENCE)
-        for guest in stopped:
-            guest.drop()
+                del self._full[outbox]
+                self._pace = max(self._guests[outbox].took_at - took_at, FORGETTING * self._pace)
 
     def give(self, piece: bytes, speaker: MemoryPipe | None = None) -> None:
         """Put it into all outboxes but the speaker's, full or not.
 
-        One that has twice as much as it may have is dropped.
+        One that had twice as much as it may have is dropped.
         """
         now, hopeless = self._clock(), []
         for outbox, guest in self._guests.items():
@@ -140,22 +143,26 @@ class Circle:
                 guest.waits_since = now
             outbox.put(piece)
             if not outbox.room:
-                self._full[outbox] = guest
-                if outbox.filled > 2 * outbox.capacity:
+                self._full.setdefault(outbox, guest.took_at)
+                if outbox.filled - len(piece) > 2 * outbox.capacity:
                     hopeless.append(guest)
-        for guest in hopeless:
-            guest.drop()
+        self._drop(hopeless)
+
+    def _drop(self, guests: list[Guest]) -> None:
+        for guest in guests:
+            if guest.outbox in self:  # still, after what was said of the one before
+                guest.drop()
+                self.remove(guest.outbox)
 
 
 class Voice(Sink):
     """What a client says, on its way to the others.  Its end is not theirs."""
 
-    limit = PIECE
-
     def __init__(self, circle: Circle, outbox: MemoryPipe) -> None:
         self._circle = circle
         self._outbox = outbox
         self.framed = outbox.framed
+        self.limit = min(PIECE, outbox.capacity)
 
     def write(self, data: bytes | memoryview) -> int:
         self._circle.wait_for_room(self._outbox)

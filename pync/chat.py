@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pync.broker import Broker, Circle, Guest
 from pync.loop import Loop
 from pync.session import Session
-from pync.sharing import OUTBOX, Participant
+from pync.sharing import OUTBOX
 from pync.stream import Endpoint, Ends, Sink, WouldBlock
 from pync.transports.memory import MemoryPipe
 from pync.wire.chat import LONGEST, Line, Lines, Names, announced, said, wanted_name
@@ -40,9 +40,9 @@ class Chat(Broker):
             names = ", ".join(present[begin : begin + TOGETHER])
             guest.outbox.put(announced(f"already connected: {names}."))
 
-    def _end(self, guest: Participant) -> None:
-        super()._end(guest)
-        name = self._names.remove(guest.outbox)
+    def _end(self, outbox: MemoryPipe) -> None:
+        super()._end(outbox)
+        name = self._names.remove(outbox)
         if name is not None:
             self.circle.give(announced(f"<{name}> is disconnected."))
 

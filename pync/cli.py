@@ -59,8 +59,11 @@ How it ends:
   --send-only                  only send: discard what is received
 
 Many clients:
+  --label                      with -l: begin each line with who has sent it
   --stdin POLICY               with -k: all get what comes in (the default), the
                                first alone does, or each gets the whole of it
+  --outbox SIZE                with -k: what may wait for a client (1M); then it
+                               is dropped, unless it moves
 
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line or port

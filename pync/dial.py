@@ -106,12 +106,16 @@ def local_sink(options: Options, environment: Environment) -> Sink:
     return standard_streams().standard_output(environment.stdout)
 
 
-def received(options: Options, environment: Environment) -> Callable[[Source], Source]:
-    """What wraps the source of one peer's bytes."""
-    return functools.partial(tap_received, options=options, terminal=environment.shows)
+def received(
+    options: Options, environment: Environment, label: str = ""
+) -> Callable[[Source], Source]:
+    """What wraps the source of one peer's bytes.  label: what each line of it begins with."""
+    terminal = environment.shows
+    return functools.partial(tap_received, options=options, terminal=terminal, label=label)
 
 
-def tap_received(source: Source, options: Options, terminal: bool) -> Source:
+def tap_received(source: Source, options: Options, terminal: bool, label: str) -> Source:
+    packets = source.framed
     if options.recv_limit:
         from pync.taps import Limit
 
@@ -121,6 +125,11 @@ def tap_received(source: Source, options: Options, terminal: bool) -> Source:
         from pync.wire.safe_text import SafeText
 
         source = Translated(source, SafeText())
+    if label:
+        from pync.taps import Translated
+        from pync.wire.label import Label
+
+        source = Translated(source, Label(label, packets=packets))
     return source
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from pync.bypass import GiveUp
 from pync.errors import PyncError
@@ -66,6 +67,14 @@ class Flow:
     def stop(self) -> None:
         """Read no more: what is held is still written, then the end follows."""
         self._stopping = True
+        self.source.stop()
+
+    def flush(self) -> None:
+        """Stop, and write what is held as far as that is taken at once."""
+        self.stop()
+        with suppress(WouldBlock, EndOfStream, GiveUp, PyncError):
+            while self.held and not self.over:
+                self.moved += self._mover.move()
 
     def close(self) -> None:
         """Move no more: let go of what that needed, and of whoever was to hear of the end."""

@@ -75,7 +75,6 @@ class Hub:
         self._until = self._loop.clock() + FAREWELL
         for member in self._members:
             member.attendance.wind_up()
-            self._loop.wake(member)
 
     def break_off(self, error: PyncError) -> None:
         """End what is done for each, at once."""

@@ -36,16 +36,16 @@ class Options(NamedTuple):
     source_port: str | None = None
     source: str | None = None
     zero: bool = False
+    retry: int | None = None
+    retry_delay: float = 1.0
+    reconnect: bool = False
+    mode: int | None = None
     random: bool = False
     parallel: int | None = None
     banner: bool = False
     json: bool = False
     hosts_from: str | None = None
     wait_open: float | None = None
-    retry: int | None = None
-    retry_delay: float = 1.0
-    reconnect: bool = False
-    mode: int | None = None
     allow: tuple[str, ...] = ()
     allowfile: str | None = None
     deny: tuple[str, ...] = ()
@@ -65,6 +65,8 @@ class Options(NamedTuple):
     recv_only: bool = False
     send_only: bool = False
     stdin: str = "all"
+    outbox: int = 1 << 20
+    label: bool = False
 
     interval: float | None = None
     crlf: bool = False
@@ -168,18 +170,20 @@ ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 SCANS = ("random", "parallel", "banner", "json", "hosts_from")  # what a scan may have
 
-BEYOND_CONNECTING = ("ssl", "via", "proxy", "retry", "reconnect")  # what it may not
+BEYOND_CONNECTING = ("ssl", "via", "proxy", "retry")  # what it may not
 
 # The first needs one of the others.
 NEEDS: tuple[tuple[str, ...], ...] = (
     ("chat", "listen"),
     ("broker", "listen"),
     ("keep_open", "listen"),
-    *((field, "zero") for field in SCANS),
-    ("wait_open", "zero"),
     ("mode", "listen"),
     ("mode", "unixsock"),
     ("stdin", "keep_open"),
+    ("outbox", "keep_open"),
+    ("label", "listen"),
+    *((field, "zero") for field in SCANS),
+    ("wait_open", "zero"),
     *((field, "listen") for field in ACCESS),
     ("retry_delay", "retry", "reconnect"),
     ("fd", "listen"),
@@ -200,13 +204,13 @@ NEEDS: tuple[tuple[str, ...], ...] = (
 SERVES = "listen", "proxy_type"
 NOT_PASSED_ON = (
     *("fd_pass", "telnet", "crlf", "interval", "safe_tty", "recv_limit", "recv_only"),
-    *("send_only", "quit", "no_shutdown", "md5sig", "stdin"),
+    *("send_only", "quit", "no_shutdown", "md5sig", "stdin", "outbox", "label"),
 )
 
 # What clients say to each other goes through neither standard input nor output.
 NOT_OF_A_BROKER = (
     *("relay", "proxy_type", "fd_pass", "crlf", "interval", "safe_tty", "quit", "no_shutdown"),
-    *("recv_limit", "recv_only", "send_only", "stdin"),
+    *("recv_limit", "recv_only", "send_only", "stdin", "label"),
 )
 
 # Of a row not all can be had.
@@ -230,6 +234,7 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("udp", "reconnect"),
     ("zero", "fd_pass"),
     ("keep_open", "fd_pass"),
+    ("fd_pass", "label"),
     ("unixsock", "md5sig"),
     ("unixsock", "tcp_keepalive"),
     ("unixsock", "tos"),
@@ -239,9 +244,9 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("unixsock", "port_file"),
     ("fd", "source"),
     ("fd", "source_port"),
-    *(("unixsock", field) for field in SCANS),
-    *(("wait_open", field) for field in (*SCANS, "retry", "reconnect")),
     ("fd", "mode"),
+    *(("unixsock", field) for field in SCANS),
+    *(("wait_open", field) for field in (*SCANS, "retry")),
     ("udp", "md5sig"),
     ("udp", "tcp_keepalive"),
     ("udp", "telnet"),

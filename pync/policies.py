@@ -13,14 +13,13 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from pync import dial
-from pync.endings import GRACE, Closing
 from pync.environment import Environment
-from pync.errors import NetworkError, PyncError
+from pync.errors import PyncError
 from pync.hub import Attendance
 from pync.loop import Loop
 from pync.options import Options
 from pync.session import Session
-from pync.sharing import Broadcast, SharedOutput, SharedSink, Sharing
+from pync.sharing import Broadcast, Participant, SharedOutput, SharedSink, Sharing
 from pync.stream import NEVER, Condition, EndOfStream, Endpoint, Ends, Sink, Source, WouldBlock
 from pync.transports.kept import Spool, kept_file
 
@@ -37,38 +36,7 @@ def attending(
     source = dial.local_source(options, environment)
     if options.stdin == "first":
         return First(source, SharedOutput(output), open_session).attend
-    return Sharing(loop, Ends(source, output), open_session).attend
-
-
-class Client:
-    """A task: one client's session, with a share of our output."""
-
-    def __init__(self, session: Session, sink: SharedSink) -> None:
-        self.session = session
-        self._sink = sink
-
-    def advance(self) -> bool:
-        try:
-            if self.session.advance():
-                return True
-        except NetworkError:
-            self.leave()
-            raise
-        self.leave()
-        return False
-
-    def leave(self) -> None:
-        """Let go of what it shares."""
-        self._sink.release()
-
-    def wind_up(self) -> None:
-        self.session.close(Closing(patience=GRACE))
-
-    def break_off(self, error: PyncError) -> None:
-        if self.session.inward.drained_at == NEVER:
-            self.session.finish(abrupt=True)  # more might have come
-        else:
-            self.session.break_off(error)
+    return Sharing(loop, Ends(source, output), open_session, options.outbox).attend
 
 
 # Each.
@@ -87,9 +55,19 @@ class Each:
         self._output = output
         self._open_session = open_session
 
-    def attend(self, endpoint: Endpoint) -> Client:
+    def attend(self, endpoint: Endpoint) -> Reader:
         sink = self._output.share()
-        return Client(self._open_session(Ends(self._readings(), sink), endpoint), sink)
+        return Reader(self._open_session(Ends(self._readings(), sink), endpoint), sink.release)
+
+
+class Reader(Participant):
+    """A task: the session of a client that gets the whole of standard input."""
+
+    def break_off(self, error: PyncError) -> None:
+        if self.session.inward.drained_at == NEVER:
+            self.session.finish(abrupt=True)  # more might have come
+        else:
+            super().break_off(error)
 
 
 def kept_input(loop: Loop, options: Options, environment: Environment) -> Callable[[], Source]:
@@ -118,7 +96,7 @@ class First:
 
     def attend(self, endpoint: Endpoint) -> InLine:
         place, sink = self._line.join(), self._output.share()
-        return InLine(self._open_session(Ends(place, sink), endpoint), sink, place)
+        return InLine(self._open_session(Ends(place, sink), endpoint), place, sink)
 
 
 class Line:
@@ -195,18 +173,19 @@ class Place(Source):
         self.turn.notify()
 
 
-class InLine(Client):
+class InLine(Participant):
     """A task: the session of a client that may have to wait for its turn."""
 
-    def __init__(self, session: Session, sink: SharedSink, place: Place) -> None:
-        super().__init__(session, sink)
+    def __init__(self, session: Session, place: Place, sink: SharedSink) -> None:
+        super().__init__(session, self._leave_both)
         self._place = place
+        self._sink = sink
 
     def advance(self) -> bool:
         if self.session.outward.over and not self._place.in_front:
             self._place.leave()  # it has ended, and need not wait for what may never come
         return super().advance()
 
-    def leave(self) -> None:
-        super().leave()
+    def _leave_both(self) -> None:
         self._place.leave()
+        self._sink.release()

@@ -6,6 +6,7 @@ What only some of the modes need is imported where they begin, for a fast start.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -85,15 +86,15 @@ class Program:
         self._loop = loop
         self._interrupts = interrupts
         self._hops: list[Hop] = []
+        self._numbers = itertools.count(1)
         self._layers: Layers | None = None
 
     def connect(self) -> None:
         try:
-            first = self._read_way()
             if self._options.dials_again:
-                self._connect_again(first)
+                self._connect_again(self._read_way())
             else:
-                self._connect_once(first)
+                self._connect_once(self._read_way())
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
@@ -241,7 +242,7 @@ class Program:
             server = ProxyServer(self._loop, self._options, self._environment)
             return functools.partial(self._serve_as_proxy, server)
         if self._options.broker:
-            broker = self._broker()(self._loop, self._session_between)
+            broker = self._broker()(self._loop, self._session_between, self._options.outbox)
             return functools.partial(self._attend_all, attend=broker.attend)
         return self._serve if self._options.keep_open else self._serve_one
 
@@ -374,8 +375,14 @@ class Program:
             local,
             remote,
             dial.terms(options, environment, remote.has_end, bool(self._hops)),
-            dial.received(options, environment),
+            dial.received(options, environment, self._label(remote)),
         )
+
+    def _label(self, remote: Endpoint) -> str:
+        """What its lines begin with.  One without an address has a number instead."""
+        if not self._options.label:
+            return ""
+        return f"{remote.peer if remote.peer.host else f'client {next(self._numbers)}'}: "
 
     def _session_between(self, others: Ends, remote: Endpoint) -> Session:
         """One of a client with the others."""

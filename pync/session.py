@@ -168,4 +168,5 @@ class Session:
         undelivered = self.undelivered
         if isinstance(error, NetworkError):
             error.undelivered = undelivered
+        self.outward.flush()
         self.finish(abrupt=self.terms.passes_failure or undelivered > 0)

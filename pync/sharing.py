@@ -15,41 +15,47 @@ from pync.errors import NetworkError, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.session import Session
-from pync.stream import NEVER, Condition, Endpoint, Ends, Sink, Source, WouldBlock
+from pync.stream import NEVER, NEVER_YET, Condition, Endpoint, Ends, Sink, Source, WouldBlock
 from pync.transports.datagrams import LARGEST
 from pync.transports.memory import MemoryPipe
 
 OUTBOX = 1 << 20  # bytes that may wait for one client
 PIECE = LARGEST  # bytes that go to everybody at once, and fit a datagram
-PATIENCE = 2.0  # seconds that a client may take nothing of a full outbox
+PATIENCE = 0.5  # seconds that a client with a full outbox may have taken nothing
 
 
 class Sharing:
     """Joins each client with `local`: what goes to everybody, and where what they send goes.
 
-    open_session(ends, endpoint): the session that joins the two.
+    open_session(ends, endpoint): the session that joins the two.  outbox: bytes that may
+    wait for one client.
     """
 
     def __init__(
-        self, loop: Loop, local: Ends, open_session: Callable[[Ends, Endpoint], Session]
+        self,
+        loop: Loop,
+        local: Ends,
+        open_session: Callable[[Ends, Endpoint], Session],
+        outbox: int = OUTBOX,
     ) -> None:
-        self._fan_out = FanOut(loop.clock)
+        self._fan_out = FanOut(loop.clock, min(PIECE, outbox))
+        self._outbox = outbox
         self._output = SharedOutput(local.sink)
         self._open_session = open_session
         loop.spawn(Broadcast(local.source, self._fan_out, loop.clock))
 
-    def attend(self, endpoint: Endpoint) -> Participant:
-        outbox = MemoryPipe(OUTBOX, framed=endpoint.sink.framed)
+    def attend(self, endpoint: Endpoint) -> Subscriber:
+        outbox = MemoryPipe(self._outbox, framed=endpoint.sink.framed)
         sink = self._output.share()
         session = self._open_session(Ends(outbox, sink), endpoint)
 
-        def leave(participant: Participant) -> None:
-            self._fan_out.remove(participant)
+        def leave() -> None:
+            self._fan_out.remove(subscriber)
             sink.release()
 
-        participant = Participant(session, outbox, leave)
-        self._fan_out.add(participant)
-        return participant
+        subscriber = Subscriber(session, outbox, leave)
+        self._fan_out.add(subscriber)
+        return subscriber
 
 
 class Broadcast:
@@ -68,39 +74,19 @@ class Broadcast:
 class Participant:
     """A task: one client's session.  leave: told, maybe again, that it is over."""
 
-    def __init__(
-        self, session: Session, outbox: MemoryPipe, leave: Callable[[Participant], None]
-    ) -> None:
+    def __init__(self, session: Session, leave: Callable[[], None]) -> None:
         self.session = session
-        self.outbox = outbox
-        self.full_since = NEVER  # since when its outbox has had no room
         self._leave = leave
-        self.dropped: NetworkError | None = None
-
-    @property
-    def takes(self) -> bool:
-        """Whether what is put into its outbox may still be sent."""
-        return not (self.session.closing or self.session.inward.error)
 
     def advance(self) -> bool:
         try:
-            if self.dropped:
-                raise self.dropped
             again = self.session.advance()
         except NetworkError:
-            self._leave(self)
+            self._leave()
             raise
         if not again:
-            self._leave(self)
-        elif self.session.closing:
-            self.outbox.changed.notify()  # the fan-out need not wait for this one
+            self._leave()
         return again
-
-    def drop(self) -> None:
-        """End it, for the others' sake."""
-        self.dropped = NetworkError(f"{self.session.remote.peer} takes nothing: dropped")
-        self.break_off(self.dropped)
-        self._leave(self)
 
     def wind_up(self) -> None:
         self.session.close(Closing(patience=GRACE))
@@ -109,57 +95,103 @@ class Participant:
         self.session.break_off(error)
 
 
-class FanOut(Sink):
-    """Puts what it is given into every participant's outbox.
+class Subscriber(Participant):
+    """One that is given things, which wait for it in its outbox.
 
-    The slowest sets the pace as long as it moves at all; one that has not moved
-    for PATIENCE with its outbox full is dropped.  One that is ending gets no more.
-    With nobody there it waits, so that nothing is lost.
+    waits_since: when there came something into the empty outbox.  dropped: why, if it is.
     """
 
-    limit = PIECE
+    def __init__(self, session: Session, outbox: MemoryPipe, leave: Callable[[], None]) -> None:
+        super().__init__(session, leave)
+        self.outbox = outbox
+        self.waits_since = NEVER_YET
+        self.dropped: NetworkError | None = None
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    @property
+    def takes(self) -> bool:
+        """Whether what is put into its outbox may still be sent."""
+        return not (self.session.closing or self.session.inward.error)
+
+    @property
+    def took_at(self) -> float:
+        """When it last took something, or else had nothing to take."""
+        return max(self.session.inward.moved_at, self.waits_since)
+
+    def advance(self) -> bool:
+        if self.dropped and self.session.outward.over:
+            self.break_off(self.dropped)
+            self._leave()
+            raise self.dropped
+        again = super().advance()
+        if self.session.closing:
+            self.outbox.changed.notify()  # nobody need wait for this one
+        return again
+
+    def drop(self) -> None:
+        """End it, for the others' sake; what it has sent is passed on first."""
+        self.dropped = NetworkError(f"{self.session.remote.peer} takes nothing: dropped")
+        self.session.close(Closing(abrupt=True))
+
+
+class FanOut(Sink):
+    """Puts what it is given into every subscriber's outbox.
+
+    Theory.  The slowest sets the pace as long as it moves.  One with a full outbox
+    that has taken nothing for PATIENCE is dropped, for the sake of the others: so one
+    that is alone is not.  Since that is counted from its last movement, one that
+    stopped before delays nobody.  One that is ending gets no more.  With nobody there
+    the fan-out waits, so that nothing is lost.
+
+    limit: as a sink's, and no more than an outbox has room for.
+    """
+
+    def __init__(self, clock: Callable[[], float], limit: int = PIECE) -> None:
+        self.limit = limit
         self._clock = clock
-        self._participants: dict[Participant, None] = {}
+        self._subscribers: dict[Subscriber, None] = {}
         self._came = Condition()
+        self._awaited: Subscriber | None = None
         self._ended = False
 
-    def add(self, participant: Participant) -> None:
-        self._participants[participant] = None
+    def add(self, subscriber: Subscriber) -> None:
+        self._subscribers[subscriber] = None
         if self._ended:
-            participant.outbox.end()
+            subscriber.outbox.end()
         self._came.notify()
+        if self._awaited:
+            self._awaited.outbox.changed.notify()  # which is not alone any more
 
-    def remove(self, participant: Participant) -> None:
-        self._participants.pop(participant, None)
-        participant.outbox.changed.notify()
+    def remove(self, subscriber: Subscriber) -> None:
+        self._subscribers.pop(subscriber, None)
+        subscriber.outbox.changed.notify()
 
     def write(self, data: bytes | memoryview) -> int:
-        takers = [participant for participant in self._participants if participant.takes]
-        for participant in takers:
-            if participant.outbox.room < len(data):
-                self._wait_for(participant)
-            participant.full_since = NEVER
+        takers = [subscriber for subscriber in self._subscribers if subscriber.takes]
+        piece = bytes(data[: self.limit])  # one copy for all
+        for subscriber in takers:
+            if subscriber.outbox.room < len(piece):
+                self._wait_for(subscriber, alone=len(takers) == 1)
         if not takers:
             raise WouldBlock(condition=self._came)
-        piece = bytes(data)  # one copy for all
-        for participant in takers:
-            participant.outbox.write(piece)
+        now, self._awaited = self._clock(), None
+        for subscriber in takers:
+            if not subscriber.outbox.backlog:
+                subscriber.waits_since = now
+            subscriber.outbox.write(piece)
         return len(piece)
 
-    def _wait_for(self, participant: Participant) -> None:
-        participant.full_since = min(participant.full_since, self._clock())
-        until = max(participant.full_since, participant.session.inward.moved_at) + PATIENCE
+    def _wait_for(self, subscriber: Subscriber, alone: bool) -> None:
+        self._awaited = subscriber
+        until = NEVER if alone else subscriber.took_at + PATIENCE
         if self._clock() < until:
-            raise WouldBlock(condition=participant.outbox.changed, until=until)
-        participant.drop()
+            raise WouldBlock(condition=subscriber.outbox.changed, until=until)
+        subscriber.drop()
         raise WouldBlock(after=0)
 
     def end(self) -> None:
         self._ended = True
-        for participant in self._participants:
-            participant.outbox.end()
+        for subscriber in self._subscribers:
+            subscriber.outbox.end()
 
 
 class SharedOutput:

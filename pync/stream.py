@@ -118,6 +118,9 @@ class Source:
         """What it means that raw_fd could not be read."""
         raise NotImplementedError
 
+    def stop(self) -> None:
+        """No more is wanted than the backlog, to which comes what waited for more."""
+
     @property
     def backlog(self) -> int:
         """Bytes taken from further up and not given out yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from pync.errors import PyncError
 from pync.stream import EndOfStream, Endpoint, Source, WouldBlock
 
 
@@ -22,6 +23,9 @@ class Tap(Source):
     @property
     def moved_at(self) -> float:
         return self._source.moved_at
+
+    def stop(self) -> None:
+        self._source.stop()
 
 
 class Limit(Tap):
@@ -98,13 +102,15 @@ class Translator(Protocol):
 class Translated(Tap):
     """Gives what `translator` makes of the source, one read for one read.
 
-    What that is more than was asked for comes with the next read.
+    What that is more than was asked for comes with the next read.  What the translator
+    holds back comes before the end, whatever that is.
     """
 
     def __init__(self, source: Source, translator: Translator) -> None:
         super().__init__(source)
         self._translator = translator
-        self._finished = False
+        self._stopped = False
+        self._end: Exception | None = None  # to be raised once all is given
 
     def read(self, limit: int) -> bytes:
         data = self._held or self._translate(limit)
@@ -112,14 +118,22 @@ class Translated(Tap):
         return data[:limit]
 
     def _translate(self, limit: int) -> bytes:
-        if self._finished:
-            raise EndOfStream
+        if self._end:
+            raise self._end
         try:
-            return self._translator.translate(
-                self._source.read(max(1, limit // self._translator.growth))
-            )
-        except EndOfStream:
-            self._finished = True
+            data = self._source.read(max(1, limit // self._translator.growth))
+        except (EndOfStream, PyncError) as end:
+            self._end = end
             if rest := self._translator.finish():
                 return rest
             raise
+        return self._translator.translate(data) + self._last_words()
+
+    def _last_words(self) -> bytes:
+        """What the translator holds back, once nothing more will come."""
+        return b"" if not self._stopped or self._source.backlog else self._translator.finish()
+
+    def stop(self) -> None:
+        super().stop()
+        self._stopped = True
+        self._held += self._last_words()

@@ -303,6 +303,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "idle_timeout": read_pause,
     "linger": read_time,
     "stdin": read_policy,
+    "outbox": read_size,
     "interval": read_time,
     "parallel": read_count,
     "hosts_from": read_text,

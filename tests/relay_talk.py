@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from authority import Authority
 from gateway_talk import Tunnel, accept
 from harness import PATIENCE, Program
-from plain_peer import HERE, start
+from plain_peer import HERE, drain_until_any_end, start
 from plain_tls import client_context, server_context
 from tls_socket import TlsSocket
 
@@ -59,6 +59,13 @@ class Relay:
         client.settimeout(PATIENCE)
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            return self._connected(client)
+        except OSError:
+            client.close()
+            raise
+
+    def _connected(self, client: socket.socket) -> Any:
         unix = self._front == "unix"
         client.connect(self._ground.front if unix else (HERE, self.pync.port))
         if self._front != "ssl":
@@ -66,6 +73,17 @@ class Relay:
         secured = TlsSocket(client, client_context(self._ground.authority.root))
         secured.handshake()
         return secured
+
+    def what_comes(self) -> tuple[bytes, str]:
+        """To a client who says nothing, up to the end, and which it was; it may come very soon."""
+        try:
+            client = self.dial()
+        except ConnectionResetError:
+            return b"", "RST"
+        try:
+            return drain_until_any_end(client)
+        finally:
+            client.close()
 
     def accept(self) -> Any:
         """The connection that the relay has made for a client."""
@@ -78,7 +96,10 @@ class Relay:
         return secured
 
     @contextmanager
-    def join(self, **how: Any) -> Iterator[Tunnel]:
+    def join(self, *, at_target: int = 0, **how: Any) -> Iterator[Tunnel]:
+        """at_target: the receive buffer there."""
+        if at_target and self.listener:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, at_target)
         client = self.dial(**how)
         try:
             far = self.accept()

@@ -16,7 +16,7 @@ HEADINGS = [
     "Throughput", "Processor time of both netcats", "Throughput under TLS",
     "Processor time of both under TLS", "Throughput of a proxy", "Throughput of a relay",
     "Round trip through a relay", "Round trip", "Start-up", "Many clients of one listener",
-    "Datagrams", "Goals",
+    "A broker", "Datagrams", "Goals",
 ]  # fmt: skip
 SVG = "{http://www.w3.org/2000/svg}"
 

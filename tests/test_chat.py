@@ -396,8 +396,10 @@ def test_any_netcat_can_take_part(chat: Opens) -> None:
 def test_two_people_talk_in_their_terminals(chat: Opens) -> None:
     with chat() as (server, _):
         where = HERE, f"{server.port}"
-        with Terminal(*where) as ada, Terminal(*where) as grace:
-            ada.shows("is connected as <user1>.")
+        with ExitStack() as stack:
+            ada = stack.enter_context(Terminal(*where))
+            ada.shows("is connected as <user1>.")  # before anybody else can be
+            grace = stack.enter_context(Terminal(*where))
             grace.shows("already connected: <user1>.")
             ada.type("/nick ada\n")
             grace.shows("<announce> <user1> is now <ada>.\n")
@@ -410,9 +412,9 @@ def test_two_people_talk_in_their_terminals(chat: Opens) -> None:
             ada.type("bye\n")
             grace.shows("<ada> bye\n")
             grace.type(CTRL_C)
-            ada.type("are you there?\n")
-            ada.shows("<announce> <user2> is disconnected.\n")
             assert grace.status() == -signal.SIGINT
+            ada.type("are you there?\n")  # only that tells: her side ended before
+            ada.shows("<announce> <user2> is disconnected.\n")
 
 
 def test_it_needs_a_listener() -> None:

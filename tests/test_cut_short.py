@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
-from harness import PIPE, Program
+from harness import PIPE
 from plain_peer import (
     HERE,
     LITTLE,
@@ -138,23 +136,3 @@ def test_a_sender_that_has_gone_before_it_could_be_answered_is_heard(tmp_path: P
         (tmp_path / "own").unlink(missing_ok=True)
         pync.signal(signal.SIGCONT)
         assert pync.receive(8) == b"precious"
-
-
-@pytest.mark.plain_alone("many clients")
-def test_a_client_has_its_patience_from_when_its_outbox_is_full() -> None:
-    """It took nothing for long before, but nothing much was waiting for it then."""
-    with (
-        Program.pync("-lkv", "-O", "16k", HERE, "0", stdin=PIPE) as server,
-        socket.socket() as client,
-    ):
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
-        client.connect((HERE, server.port))
-        server.expect("Connection received")
-        assert server.process.stdin
-        fcntl.fcntl(server.process.stdin, fcntl.F_SETPIPE_SZ, 1 << 20)  # what is left stays there
-        server.send(bytes(400_000))
-        assert not ended_within(server, 2.2)
-        begin = time.monotonic()
-        server.send(bytes(1_000_000))
-        server.expect("takes nothing: dropped")
-        assert time.monotonic() - begin > 1.5

@@ -15,8 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "pync"
 LAYERS = [
     "errors address transports.descriptors",
     """access port_file scan scan.targets status values environment stream
-       wire wire.crlf wire.safe_text wire.telnet wire.dialogue wire.probes
-       wire.http wire.http.auth wire.http.targets wire.proxy_protocol
+       wire wire.crlf wire.dialogue wire.label wire.probes wire.proxy_protocol wire.safe_text
+       wire.telnet
+       wire.http wire.http.auth wire.http.targets
        wire.tls wire.tls.certificates wire.tls.ephemeral""",
     """options proxy_variables doorkeeper interrupts loop bypass stage taps
        transports transports.memory transports.sockets
@@ -28,10 +29,11 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     """flow transports.inet transports.datagram_listeners transports.program_ends
        wire.http.proxy wire.starttls""",
-    """endings program_variables staged scan.doors scan.trial
+    """endings program_variables scan.doors scan.trial staged
        transports.process transports.resolver transports.tcp transports.udp transports.unix""",
     "gateway gateway.parcels relayed rereading scan.report session transports.knocker",
-    "admission connecting gateway.datagram_relay dial opening reaching redial scan.scan",
+    """admission connecting gateway.datagram_relay dial opening reaching redial
+       scan.scan""",
     "job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
     "hub layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",

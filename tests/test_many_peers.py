@@ -6,7 +6,9 @@ what it gets gets all of it, and is told nothing that is not true.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
 import socket
 import time
@@ -15,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from harness import NULL, PATIENCE, PIPE, Program
+from harness import NULL, PATIENCE, PIPE, Program, Result
 from plain_peer import (
     HERE,
     LITTLE,
@@ -87,6 +89,125 @@ def test_a_long_linger_gives_a_stuck_client_no_more_time() -> None:
             assert exactly(good, len(data)) == data
             assert feeder.finish().status == 0
         server.expect("pync: .*takes nothing: dropped")
+
+
+# Who waits for whom.  A client that is stuck is one with little room for what it does not read.
+
+
+@contextmanager
+def stuck_at(server: Program) -> Iterator[socket.socket]:
+    with socket.socket() as client:
+        client.settimeout(PATIENCE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+        client.connect((HERE, server.port))
+        server.expect(rf"Connection received on \S+ {client.getsockname()[1]}\n")
+        yield client
+
+
+@contextmanager
+def feeding(server: Program, data: bytes) -> Iterator[None]:
+    """Its standard input gets the data, as fast as it is read, and does not end."""
+    with Program("cat", stdin=data, stdout=server.process.stdin):
+        yield
+
+
+LITTLE_ROOM = ("-lknv", "-O", "16k")
+
+
+def test_a_client_that_is_alone_is_waited_for_until_another_one_comes() -> None:
+    data = os.urandom(PIECE) * 4
+    with (
+        start(*LITTLE_ROOM, HERE, "0", stdin=PIPE) as server,
+        stuck_at(server),
+        feeding(server, data),
+    ):
+        server.receive(1, within=1.0)
+        assert complaints(Result(0, b"", server.text())) == []
+        with client_of(server) as newcomer:
+            rest = exactly(newcomer, 1 << 20)
+            assert len(rest) == 1 << 20
+            assert rest in data
+        server.expect("pync: .*takes nothing: dropped; [0-9]+ bytes not delivered")
+
+
+def test_those_who_stopped_before_their_outboxes_were_full_delay_nobody() -> None:
+    """Several, since any delay would then be one for each of them."""
+    data = os.urandom(PIECE) * 4
+    with start(*LITTLE_ROOM, HERE, "0", stdin=PIPE) as server, ExitStack() as stack:
+        for _ in range(6):
+            stack.enter_context(stuck_at(server))
+        good = stack.enter_context(client_of(server))
+        server.send(data[:100_000])
+        assert exactly(good, 100_000) == data[:100_000]
+        assert not ended_within(server, 0.6)
+        stack.enter_context(feeding(server, data[100_000:]))
+        assert exactly(good, 1) == data[100_000:100_001]
+        begin = time.monotonic()
+        assert exactly(good, len(data) - 100_001) == data[100_001:]
+        assert time.monotonic() - begin < 3
+        server.expect("(pync: .*takes nothing: dropped.*\n){6}")
+
+
+def test_one_that_takes_a_little_now_and_then_is_waited_for() -> None:
+    data = os.urandom(1 << 16) * 40
+    options = (*LITTLE_ROOM, "--outbox", "64k")
+    with (
+        start(*options, HERE, "0", stdin=PIPE) as server,
+        stuck_at(server) as slow,
+        client_of(server) as good,
+        feeding(server, data),
+    ):
+        for begin in range(0, len(data), 1 << 16):
+            piece = data[begin : begin + (1 << 16)]
+            assert exactly(good, len(piece)) == exactly(slow, len(piece)) == piece
+            select.select([], [], [], 0.05)
+        assert stopped(server) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [((), 1_000_000, 1_500_000), (("--outbox", "200k"), 180_000, 500_000)],
+)
+def test_so_much_may_wait_for_one(options: tuple[str, ...], least: int, most: int) -> None:
+    """As is told when it is dropped; a piece on its way, and what the kernel has, come on top."""
+    data = os.urandom(PIECE) * 4
+    with (
+        start(*LITTLE_ROOM, *options, HERE, "0", stdin=PIPE) as server,
+        stuck_at(server),
+        client_of(server) as good,
+        feeding(server, data),
+    ):
+        assert exactly(good, len(data)) == data
+        told = server.expect(r"dropped; (\d+) bytes not delivered")
+        assert least < int(told[1]) < most
+
+
+def test_an_outbox_of_one_byte_is_enough() -> None:
+    with start("-lknv", "--outbox", "1", HERE, "0", stdin=PIPE) as server, ExitStack() as stack:
+        clients = welcomed(stack, server, 3)
+        server.send(b"little by little")
+        server.end()
+        assert [drain(client) for client in clients] == [b"little by little"] * 3
+
+
+def test_what_was_read_of_one_is_written_whole_though_it_is_dropped() -> None:
+    sent = b"a" * 50_000
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with start(*LITTLE_ROOM, HERE, "0", stdin=PIPE, stdout=writing) as server, ExitStack() as stack:
+        out = stack.enter_context(os.fdopen(reading, "rb"))
+        os.close(writing)
+        stuck = stack.enter_context(stuck_at(server))
+        good = stack.enter_context(client_of(server))
+        server.signal(signal.SIGSTOP)
+        os.waitpid(server.pid, os.WUNTRACED)
+        stuck.sendall(sent)  # which is more than is written at once
+        server.signal(signal.SIGCONT)
+        stack.enter_context(feeding(server, bytes(PIECE * 4)))
+        assert len(exactly(good, PIECE * 4)) == PIECE * 4
+        good.sendall(b"b")
+        assert out.read(len(sent) + 1) == sent + b"b"
+        server.expect("takes nothing: dropped")
 
 
 # A client that ends while the others still get something.

@@ -95,18 +95,22 @@ def hung_up(loop: Loop, program: Process) -> int | None:
     return until_gone(loop, program)
 
 
-def running(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
+def state(pid: int) -> str:
+    """As proc(5) has it; Z for one that has been reaped as well."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+        return "Z"
+    return stat.rpartition(")")[2].split()[0]
 
 
-def wait_until_ended(pid: int) -> None:
+def running(pid: int) -> bool:
+    return state(pid) != "Z"
+
+
+def wait_for_state(pid: int, wanted: str) -> None:
     deadline = time.monotonic() + PATIENCE
-    while running(pid):
+    while state(pid) != wanted:
         assert time.monotonic() < deadline
         os.sched_yield()
 
@@ -417,7 +421,6 @@ def _little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"trap 'exit 5' HUP; echo; {ENDLESS}", 5),
         (f"trap '' HUP; echo; {ENDLESS}", 128 + signal.SIGKILL),
         (f"trap 'sleep 0.1; exit 6' HUP; echo; {ENDLESS}", 6),
-        (f"trap 'exit 7' HUP; echo; kill -STOP $$; {ENDLESS}", 7),
     ],
 )
 def test_it_ends_within_the_grace_or_is_killed(loop: Loop, line: str, status: int) -> None:
@@ -433,7 +436,7 @@ def test_what_it_has_started_is_hung_up_with_it(loop: Loop, traps: str) -> None:
     child = int(hear(loop, program, rb"\d+\n(?s:.*)\n$").split()[0])
     assert running(child)
     assert hung_up(loop, program) == 128 + signal.SIGHUP
-    wait_until_ended(child)
+    wait_for_state(child, "Z")
 
 
 def test_what_it_has_started_may_clean_up_although_its_leader_has_gone(
@@ -447,16 +450,20 @@ def test_what_it_has_started_may_clean_up_although_its_leader_has_gone(
     assert done.exists()
 
 
+def test_a_stopped_one_is_hung_up_all_the_same(loop: Loop) -> None:
+    program = sh(loop, f"trap 'exit 7' HUP; echo; {ENDLESS}")
+    hear(loop, program, b"\n")
+    os.kill(program.pid, signal.SIGSTOP)
+    wait_for_state(program.pid, "T")
+    assert hung_up(loop, program) == 7
+
+
 def test_what_was_left_running_is_nobodys_to_hang_up(loop: Loop) -> None:
     """Its group may be somebody else's by then."""
-    program = sh(loop, "sleep 100 & echo $!")
-    child = int(hear(loop, program, rb"\n"))
-    assert until_gone(loop, program) == 0
+    program = sh(loop, "(sleep 0.3; echo late) & exit 4")
+    loop.run(Done(program.changed, lambda: program.gone))
     program.hang_up()
-    assert program.gone
-    assert running(child)
-    os.kill(child, signal.SIGKILL)
-    wait_until_ended(child)
+    assert talk(loop, program) == b"late\n"
 
 
 def test_what_cannot_be_ended_is_waited_for_no_longer(
@@ -560,6 +567,12 @@ def test_one_that_does_not_read_what_is_typed_stops_who_types(loop: Loop) -> Non
 def write_often(sink: Sink) -> None:
     for _ in range(1000):
         sink.write(MUCH)
+
+
+def test_a_key_that_nobody_has_read_is_not_pressed_again(loop: Loop) -> None:
+    """One who reads without the terminal's help finds a NUL for each, and then the key itself."""
+    line = "stty -echo; sleep 0.5; stty -icanon min 0 time 3; cat -v"
+    assert re.fullmatch(rb"\^@(\^D)+", talk(loop, sh(loop, line, in_terminal=True)))
 
 
 def test_the_key_for_the_end_is_the_one_that_the_terminal_has(loop: Loop) -> None:

@@ -22,7 +22,6 @@ from plain_peer import (
     LITTLE,
     complaints,
     drain,
-    drain_until_any_end,
     drain_until_reset,
     flood,
     reset,
@@ -239,21 +238,15 @@ def test_a_target_that_is_down_costs_its_client_alone(way: Way, ground: Ground) 
     with started(front, ground, nobody(behind, ground)) as pync:
         relay = Relay(pync, ground, front, behind)
         for _ in range(2):
-            client = relay.dial()
-            if front != "unix":
-                assert drain_until_any_end(client) == (b"", "RST")
-            client.close()
+            assert relay.what_comes() == (b"", "FIN" if front == "unix" else "RST")
         pync.expect(r"(?s)(pync: client \S.* to \S.*: connect to .* failed: [^\n]*\n.*){2}")
         pync.signal(signal.SIGTERM)
         assert pync.finish().status == -signal.SIGTERM
 
 
 def test_a_name_without_an_address_costs_its_client_alone(ground: Ground) -> None:
-    with (
-        start("-lkv", "--relay", "nobody.invalid:80", HERE, "0") as pync,
-        Relay(pync, ground, "tcp", "tcp").dial() as client,
-    ):
-        assert drain_until_reset(client) == b""
+    with start("-lkv", "--relay", "nobody.invalid:80", HERE, "0") as pync:
+        assert Relay(pync, ground, "tcp", "tcp").what_comes() == (b"", "RST")
         pync.expect(
             rf"pync: client {HERE} port \d+ to nobody.invalid port 80: "
             r"cannot resolve nobody.invalid: .*\n"
@@ -271,8 +264,7 @@ def test_without_keep_open_the_status_tells_of_the_one_client(ground: Ground) ->
             result = relay.pync.finish()
         assert (result.status, len(complaints(result))) == (status, status)
     with started("tcp", ground, nobody("tcp", ground), keep="") as pync:
-        with Relay(pync, ground, "tcp", "tcp").dial() as client:
-            assert drain_until_reset(client) == b""
+        assert Relay(pync, ground, "tcp", "tcp").what_comes() == (b"", "RST")
         result = pync.finish()
     assert (result.status, len(complaints(result))) == (1, 1)
 
@@ -365,14 +357,20 @@ def test_a_signal_does_not_wait_for_a_target(ground: Ground) -> None:
         assert time.monotonic() - begin < 1.5
 
 
-def test_a_signal_gives_a_reader_that_pauses_the_time_to_take_what_is_held(
-    ground: Ground,
+@pytest.mark.usefixtures("_each_mover")
+@BOTH_WAYS
+def test_a_signal_gives_a_reader_that_pauses_what_is_held_for_it(
+    turn: Turn, ground: Ground
 ) -> None:
-    """What the relay has taken from one side reaches the other."""
-    with relaying(TCP, ground) as relay, relay.join(receive_buffer=LITTLE) as (client, far):
-        flood(far)
+    """A piece at least, which the kernel's buffers on the way have no room for; then a reset."""
+    with (
+        relaying(TCP, ground, "-O", "4k") as relay,
+        relay.join(receive_buffer=LITTLE, at_target=LITTLE) as ends,
+    ):
+        reader, writer = turn(ends)
+        flood(writer)
         relay.pync.signal(signal.SIGTERM)
-        assert len(drain_until_reset(client)) > LITTLE
+        assert len(drain_until_reset(reader)) > 40_000
         assert relay.pync.finish().status == -signal.SIGTERM
 
 

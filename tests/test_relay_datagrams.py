@@ -110,6 +110,18 @@ def test_a_target_that_refuses_costs_its_peer_alone() -> None:
                 assert client.recv(100) == b"ANYBODY?"
 
 
+def test_peers_that_were_pushed_out_leave_nothing() -> None:
+    """Of more than a thousand the longest silent one is forgotten."""
+    with bound() as target, relaying(target) as pync:
+        before = len(descriptors(pync.pid))
+        for number in range(1050):
+            with client_of(pync) as client:
+                client.send(b"%d" % number)
+                assert target.recv(100) == b"%d" % number
+                pync.expect(rf"port {client.getsockname()[1]} to .*: connected")
+        wait_for(lambda: len(descriptors(pync.pid)) <= before + 1000)
+
+
 def test_without_keep_open_the_first_peer_alone_is_relayed() -> None:
     with (
         bound() as target,

@@ -13,7 +13,7 @@ import pytest
 from authority import Authority
 from gateway_talk import accept, digest, duplex, port_of, receive, send_all, target
 from gateway_talk import serving as gateway
-from plain_peer import HERE, complaints, drain, drain_until_reset, start
+from plain_peer import HERE, complaints, drain, start
 from plain_tls import server_context
 from proxy_servers import PASSWORD, USER, serving
 from relay_talk import Ground, Relay
@@ -141,8 +141,7 @@ def test_what_fails_on_the_way_costs_the_client_alone(
         with start("-lvk", "--relay", f"{HERE}:{port}", "-x", proxy(gate.port), HERE, "0") as pync:
             relay = Relay(pync, Ground(Path(), None), "tcp", "tcp")  # type: ignore[arg-type]
             for _ in range(2):
-                with relay.dial() as client:
-                    assert drain_until_reset(client) == b""
+                assert relay.what_comes() == (b"", "RST")
             pync.expect(rf"(pync: client {HERE} port \d+ to {HERE} port {port}: {why}\n[^p]*){{2}}")
 
 
