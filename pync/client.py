@@ -104,7 +104,8 @@ class Client(Mode):
 
         hosts = targets(self._options, self._environment)
         self._mind_interrupts()  # now that standard input is read
-        scan(hosts, self._options, self._environment, self._loop)
+        records = self._output() if self._options.json else None
+        scan(hosts, self._options, self._environment, self._loop, records)
 
     def _open(self, connecting: Connecting) -> Endpoint:
         """The connection, ready for the user's first byte."""

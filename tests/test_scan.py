@@ -22,7 +22,17 @@ from typing import Any, NamedTuple
 
 import pexpect
 import pytest
-from harness import NULL, PATIENCE, PIPE, PYNC, Program, Result, descriptors, full_backlog
+from harness import (
+    NULL,
+    PATIENCE,
+    PIPE,
+    PYNC,
+    Program,
+    Result,
+    descriptors,
+    full_backlog,
+    needs_ipv6,
+)
 from plain_peer import HERE
 
 from pync.cli import parse
@@ -318,7 +328,7 @@ def scan_name(
     notes = notes or Notes()
     before = descriptors()
     known = Known([InetAddress(socket.AF_INET, (host, 0), "tcp", "name") for host in addresses])
-    doors = Doors([Hosts(("name",), 1)], lambda: ports, lambda _: known, notes.say)
+    doors = Doors([Hosts(("name",), 1)], lambda: ports, lambda _: known, list, notes.say)
     with Loop() as loop:
         knocker = Knocker(Options())
         task = Scan(
@@ -376,6 +386,12 @@ def test_fewer_at_a_time_find_the_same(street: Street, most: int) -> None:
 def test_the_local_end_may_be_chosen(street: Street) -> None:
     opened, closed = street.open("127.0.0.1"), street.closed()
     assert states("-s", "127.0.0.9", HERE, opened, closed) == {opened: "open", closed: "closed"}
+
+
+@needs_ipv6
+def test_a_local_end_of_another_family_is_a_mistake() -> None:
+    told = "pync: --source 127.0.0.1 and ::1 are of different families\n"
+    assert scan("-s", HERE, "::1", "1-1") == (2, b"", told)
 
 
 def test_the_descriptors_that_there_are_have_to_do(street: Street) -> None:
@@ -555,6 +571,15 @@ def test_a_reader_that_goes_ends_it(street: Street) -> None:
         )
     finally:
         os.close(writer)
+
+
+def test_a_reader_that_goes_is_noticed_while_nothing_is_found() -> None:
+    with full_backlog() as silent:
+        reader, writer = os.pipe()
+        with Program.pync("-z", "--json", "-w", "1h", HERE, str(silent), stdout=writer) as pync:
+            os.close(writer)
+            os.close(reader)
+            assert pync.finish() == (141, b"", "")
 
 
 def test_a_full_disk_is_told(street: Street) -> None:

@@ -17,7 +17,8 @@ AHEAD = 16  # names that are looked up before their turn comes
 class Doors:
     """Gives them one after the other, each host's ports together.
 
-    look_up: of a host's name or number.  ports: those of a host, in the order wanted.
+    look_up: of a host's name or number.  usable: those of its addresses that can be tried,
+    or UsageError.  ports: those of a host, in the order wanted.
     complain: told of names without an address, which have no doors.
     """
 
@@ -26,18 +27,20 @@ class Doors:
         hosts: Sequence[Hosts],
         ports: Callable[[], Iterable[int]],
         look_up: Callable[[str], Lookup],
+        usable: Callable[[list[InetAddress]], list[InetAddress]],
         complain: Callable[[str], None],
     ) -> None:
         self._names = (str(host) for some in hosts for host in some.each)
         self._ports_of_a_host = ports
         self._look_up = look_up
+        self._usable = usable
         self._complain = complain
         self._lookups: deque[Lookup] = deque()
         self._addresses: list[InetAddress] = []
         self._ports: Iterator[int] = iter(())
 
     def next(self) -> list[InetAddress]:
-        """The addresses of one.  Raises WouldBlock, or EndOfStream."""
+        """The addresses of one.  Raises WouldBlock, EndOfStream, or UsageError."""
         while True:
             for port in self._ports:
                 return [address.at(port) for address in self._addresses]
@@ -55,7 +58,7 @@ class Doors:
             self._complain(str(error))
             found = []
         self._lookups.popleft()
-        return found
+        return self._usable(found) if found else []
 
     def close(self) -> None:
         for lookup in self._lookups:

@@ -6,7 +6,6 @@ import functools
 import random
 from collections.abc import Callable, Sequence
 
-from pync import dial
 from pync.address import is_one_port
 from pync.environment import Environment
 from pync.errors import NetworkError
@@ -17,7 +16,7 @@ from pync.scan.report import Progress, Report, Wanted
 from pync.scan.scan import Scan
 from pync.scan.targets import Hosts, hosts_from, port_texts, read_host
 from pync.scan.trial import Asking, Hearing, Trial
-from pync.stream import Attempt
+from pync.stream import Attempt, Sink
 from pync.transports import inet, transport
 from pync.transports.descriptors import raise_limit
 from pync.transports.inet import InetAddress, Lookup
@@ -29,14 +28,23 @@ KEPT_FREE = 32  # descriptors, for all but the scan's sockets
 PATIENCE = 2.0  # seconds that each port has, if no option says otherwise
 
 
-def scan(hosts: list[Hosts], options: Options, environment: Environment, loop: Loop) -> None:
-    """Raises NetworkError, which is not to be told, if no port is open."""
+def scan(
+    hosts: list[Hosts],
+    options: Options,
+    environment: Environment,
+    loop: Loop,
+    records: Sink | None,
+) -> None:
+    """Raises NetworkError, which is not to be told, if no port is open.
+
+    records: where an object for each port goes, if anywhere.
+    """
     ports = port_numbers(options)
-    records = dial.local_sink(options, environment) if options.json else None
     report = Report(environment, wanted(options, hosts), options.nodns, records)
     resolver = Resolver(loop)
     look_up = functools.partial(find, resolver, options)
-    doors = Doors(hosts, order(options, ports), look_up, complaint(options, report))
+    usable = functools.partial(inet.within_reach, options=options)
+    doors = Doors(hosts, order(options, ports), look_up, usable, complaint(options, report))
     knocker = Knocker(options)
     most = parallel(options)
     task = Scan(loop, doors, trials(options, loop, knocker), report, most, options.interval or 0)
