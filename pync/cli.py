@@ -66,12 +66,6 @@ Many clients:
                                is dropped, unless it moves
   --max-conns N                with -k: N clients at a time; more of them wait
 
-Programs:
-  -e CMD, --exec CMD           run a program on each connection, found on PATH
-  -c CMD, --sh-exec CMD        the same with a line for /bin/sh
-  --pty                        give it a terminal of its own
-  --exec-stderr                send its errors too
-
 What passes:
   -i TIME, --interval TIME     pause for TIME after each line or port
   -C, --crlf                   send LF as CR LF; an existing CR LF stays
@@ -106,6 +100,12 @@ Through proxies:
                                local, both or none
   --proxy-allow RULE           with -l: where clients may go, HOST[:PORTS]; may
                                be repeated
+
+Programs:
+  -e CMD, --exec CMD           run a program on each connection, found on PATH
+  -c CMD, --sh-exec CMD        the same with a line for /bin/sh
+  --pty                        give it a terminal of its own
+  --exec-stderr                send its errors too
 
 Relaying:
   --relay TARGET               with -l: join each client with HOST:PORT, with

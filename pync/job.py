@@ -9,7 +9,7 @@ the job lasts until that is gone.
 from __future__ import annotations
 
 from pync.endings import AT_ONCE, DRAIN, GRACE, Closing, Terms
-from pync.errors import PyncError
+from pync.errors import NetworkError, PyncError
 from pync.loop import Loop
 from pync.session import Session
 from pync.stream import NEVER, Condition, Endpoint, WouldBlock
@@ -19,8 +19,8 @@ from pync.transports.process import Process
 class Job:
     """A task (see hub.Attendance): a program and its client, both of which it owns.
 
-    terms: as the options say; what a program needs is put in.  advance raises what ended
-    it, once the program is gone.
+    terms: as the options say; what a program needs is put in.  advance raises NetworkError
+    for what ended it, whatever that was, once the program is gone.
     """
 
     def __init__(self, loop: Loop, program: Process, client: Endpoint, terms: Terms) -> None:
@@ -31,7 +31,7 @@ class Job:
         self._session = Session(loop, program.ends, client, terms)
         self._parted = False  # the client has been let go of
         self._silent = False  # the program has closed its output by itself
-        self._error: PyncError | None = None
+        self._failure = ""  # what ended the session, if that failed
         program.changed.add(self._session.changed, Condition.notify)
 
     @property
@@ -46,9 +46,8 @@ class Job:
             self._part()
         if not self._program.gone:
             raise WouldBlock(condition=self._program.changed)
-        failure, self._error = self._error, None  # it would keep itself alive, by its traceback
-        if failure:
-            raise failure
+        if self._failure:
+            raise NetworkError(f"client {self._client.peer}: {self._failure}")
         return False
 
     def _converse(self) -> bool:
@@ -60,7 +59,7 @@ class Job:
         try:
             return self._session.advance()
         except PyncError as error:
-            self._error = error
+            self._failure = str(error)
             return False
 
     def _take_leave(self) -> None:
@@ -75,7 +74,7 @@ class Job:
     def _part(self) -> None:
         """The client has gone.  A program that has nothing to say to it may finish its work."""
         self._parted = True
-        if self._error or not self._silent:
+        if self._failure or not self._silent:
             self._program.hang_up()  # before it could take this for its input's end
         self._program.close()
 
