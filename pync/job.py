@@ -19,14 +19,18 @@ from pync.transports.process import Process
 class Job:
     """A task (see hub.Attendance): a program and its client, both of which it owns.
 
-    terms: as the options say; what a program needs is put in.  advance raises NetworkError
-    for what ended it, whatever that was, once the program is gone.
+    terms: as the options say; what a program needs is put in.  name: whose failing it is,
+    where there are several.  advance raises NetworkError for what ended it, whatever that
+    was, once the program is gone.
     """
 
-    def __init__(self, loop: Loop, program: Process, client: Endpoint, terms: Terms) -> None:
+    def __init__(
+        self, loop: Loop, program: Process, client: Endpoint, terms: Terms, name: str = ""
+    ) -> None:
         self._clock = loop.clock
         self._program = program
         self._client = client
+        self._name = name
         terms = terms._replace(keeps_end_back=False, linger=NEVER, passes_failure=True)
         self._session = Session(loop, program.ends, client, terms)
         self._parted = False  # the client has been let go of
@@ -39,6 +43,10 @@ class Job:
         """The program's, as a shell tells it; None as long as it runs."""
         return self._program.status
 
+    @property
+    def hung_up(self) -> bool:
+        return self._program.hung_up
+
     def advance(self) -> bool:
         if not self._parted:
             if self._converse():
@@ -47,7 +55,7 @@ class Job:
         if not self._program.gone:
             raise WouldBlock(condition=self._program.changed)
         if self._failure:
-            raise NetworkError(f"client {self._client.peer}: {self._failure}")
+            raise NetworkError(self._name + self._failure)
         return False
 
     def _converse(self) -> bool:

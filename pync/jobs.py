@@ -51,10 +51,11 @@ class Jobs:
             cut(self._loop, client)
             raise
         terms = terms_of_program(self._options, client.has_end)
-        self._last = Job(self._loop, program, client, terms)
+        name = f"client {client.peer}: " if self._options.keep_open else ""
+        self._last = Job(self._loop, program, client, terms, name)
         return self._last
 
     def check(self) -> None:
-        """Raise ProgramFailed if the last one had an exit status."""
-        if self._last and self._last.status:
+        """Raise ProgramFailed if the last one had an exit status, and not for our hanging up."""
+        if self._last and self._last.status and not self._last.hung_up:
             raise ProgramFailed(self._last.status)

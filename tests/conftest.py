@@ -7,6 +7,8 @@ import gc
 import resource
 import signal
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from harness import descriptors
 
 if TYPE_CHECKING:
     from authority import Authority
+    from programs import Room
 
 # A script's background job starts with these ignored, and so would all that tests start.
 for number in (signal.SIGINT, signal.SIGQUIT):
@@ -80,3 +83,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     from authority import make_authority
 
     return make_authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def served(tmp_path: Path, authority: Authority) -> Room:
+    """What lets pync serve over a transport, and what lets a client in: see rooms."""
+    from rooms import room
+
+    return partial(room, tmp_path=tmp_path, authority=authority, hello=b"")

@@ -1,4 +1,4 @@
-"""Listeners that connect their clients with each other, and how one gets in.
+"""Listeners for many clients over each transport, and how one gets in.
 
     with room("udp", "--broker") as (server, join):
         one, other = join(), join()
@@ -47,6 +47,7 @@ def room(
     """The listener, and what lets one more client in.
 
     hello: the first datagram of each, which all who are there hear if it is not empty.
+    A client may be closed by who has let it in.
     """
     path = tmp_path / "room"
     family, type_ = KINDS[kind]
