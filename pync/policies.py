@@ -13,13 +13,14 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from pync import dial
+from pync.circle import Participant
 from pync.environment import Environment
 from pync.errors import PyncError
 from pync.hub import Attendance
 from pync.loop import Loop
 from pync.options import Options
 from pync.session import Session
-from pync.sharing import Broadcast, Participant, SharedOutput, SharedSink, Sharing
+from pync.sharing import Broadcast, SharedOutput, SharedSink, Sharing
 from pync.stream import NEVER, Condition, EndOfStream, Endpoint, Ends, Sink, Source, WouldBlock
 from pync.transports.kept import Spool, kept_file
 

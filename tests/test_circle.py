@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pync.broker import MOST_PATIENCE, PATIENCE, Broker, Guest, Voice
+from pync.broker import Broker, Guest, Voice
+from pync.circle import MOST_PATIENCE, PATIENCE
 from pync.endings import Terms
 from pync.loop import Loop
 from pync.session import Session
@@ -102,8 +103,21 @@ def test_one_that_takes_everything_is_never_waited_for(room: Room) -> None:
     assert mouth.taken == PIECE * 100
 
 
+def test_one_that_is_alone_keeps_nobody_waiting_until_another_comes(room: Room) -> None:
+    guest, _ = stuck(room, "one")
+    room.fills(guest)
+    room.now += 3600
+    assert not room.says()
+    assert not guest.dropped
+    _, mouth = room.join("two")
+    assert room.says()
+    assert guest.dropped
+    assert mouth.taken == PIECE
+
+
 def test_one_that_has_just_become_full_is_waited_for(room: Room) -> None:
     guest, mouth = stuck(room, "one")
+    room.join("two")
     room.now += 3600  # while there was nothing for it
     room.fills(guest)
     assert not room.says()
@@ -116,6 +130,7 @@ def test_one_that_has_just_become_full_is_waited_for(room: Room) -> None:
 
 def test_one_that_takes_nothing_for_long_is_dropped(room: Room) -> None:
     guest, _ = stuck(room, "one")
+    room.join("two")
     room.fills(guest)
     room.now += PATIENCE
     assert room.says()
@@ -124,6 +139,7 @@ def test_one_that_takes_nothing_for_long_is_dropped(room: Room) -> None:
 
 def test_one_that_stopped_long_ago_is_dropped_as_soon_as_it_is_full(room: Room) -> None:
     guest, _ = stuck(room, "one")
+    room.join("two")
     for _ in range(3):
         assert room.says(b"a bit")
         room.now += PATIENCE

@@ -34,7 +34,7 @@ LAYERS = [
     "gateway gateway.parcels relayed rereading scan.report session transports.knocker",
     """admission connecting gateway.datagram_relay dial opening reaching redial
        scan.scan""",
-    "job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
+    "circle job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
     "hub jobs layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
     "chat gateway.server",
