@@ -464,7 +464,9 @@ def test_it_says_so_without_v_too() -> None:
 def test_client_certificates_are_rules_enough(authority: Authority) -> None:
     leaf = authority.leaf["valid"]
     shown = ("--ssl-cert", f"{leaf.chain}", "--ssl-key", f"{leaf.key}")
-    for more, warned in (((), True), (("--ssl-client-ca", f"{authority.root}"), False)):
+    pinned = ("--ssl-fingerprint", authority.leaf["client"].fingerprint)
+    signed = ("--ssl-client-ca", f"{authority.root}")
+    for more, warned in (((), True), (signed, False), (pinned, False)):
         with start("-lv", *shown, *more, "-e", "cat", "0") as pync:
             pync.expect("(Listening on .*\n)+(Anybody)?")
             pync.signal(signal.SIGTERM)
