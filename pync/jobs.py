@@ -37,9 +37,7 @@ class Jobs:
 
     def warn(self) -> None:
         """Say so if anybody may run it, from anywhere."""
-        options = self._options
-        places = options.host or options.unixsock or options.fd is not None
-        if not (places or options.allow or options.allowfile or options.ssl_client_ca):
+        if self._options.open_to_all:
             self._environment.say(OPEN_TO_ALL)
 
     def attend(self, client: Endpoint) -> Job:

@@ -129,6 +129,13 @@ class Options(NamedTuple):
         return self.exec or self.sh_exec
 
     @property
+    def open_to_all(self) -> bool:
+        """Of a listener: nothing says who may connect, nor from where."""
+        places = self.host or self.unixsock or self.fd is not None
+        rules = self.allow or self.allowfile or self.ssl_client_ca or self.ssl_fingerprint
+        return not (places or rules)
+
+    @property
     def dials_again(self) -> bool:
         return self.reconnect or self.retry is not None
 

@@ -11,7 +11,7 @@ from gateway_talk import wait_for
 from harness import Program
 from rooms import Join
 
-ENDLESS = "while :; do sleep 0.05; done"
+ENDLESS = "exec sleep 100"  # heeds what the shell has not set a trap for
 NOTES = r"(?m)^(Listening|Connection|Anybody|TLS:) .*\n"  # what pync says with -v
 
 Room = Callable[..., AbstractContextManager[tuple[Program, Join]]]

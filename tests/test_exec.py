@@ -186,13 +186,13 @@ def test_datagrams_over_a_unix_socket(served: Room) -> None:
 
 @each_role
 @each_way
-def test_a_peer_that_resets_the_connection_hangs_it_up(role: str, tmp_path: Path) -> None:
-    done = tmp_path / "done"
-    with joined(role, "-c", f"trap 'touch {done}; exit' HUP; echo $$; {ENDLESS}") as (pync, peer):
+def test_a_peer_that_resets_the_connection_hangs_it_up(role: str) -> None:
+    with joined(role, "-c", f"echo $$; {ENDLESS}") as (pync, peer):
         program = int(peer.recv(100))
+        began = time.monotonic()
         reset(getattr(peer, "sock", peer))
         result = pync.finish()
-    assert done.exists()
+    assert time.monotonic() - began < 1.5  # it need not be killed
     assert not alive(program)
     assert result.status == 1
     name = r"127\.0\.0\.1 port \d+"
@@ -285,7 +285,7 @@ def test_waiting_costs_nothing(line: str, count: int) -> None:
 def test_a_signal_gives_out_what_is_there_and_hangs_all_up(
     kind: str, number: int, served: Room, tmp_path: Path
 ) -> None:
-    line = f"head -c 100000 /dev/zero; trap 'exit 3' HUP; echo; {ENDLESS}"
+    line = f"head -c 100000 /dev/zero; echo; {ENDLESS}"
     with served(kind, "-k", "-c", line) as (server, join):
         clients = [join() for _ in range(3)]
         running = programs(server, 3)
@@ -299,14 +299,14 @@ def test_a_signal_gives_out_what_is_there_and_hangs_all_up(
 
 
 def test_a_client_that_takes_nothing_delays_that_for_a_while_only(served: Room) -> None:
-    with served("tcp", "-k", "-c", f"trap '' HUP; exec yes; {ENDLESS}") as (server, join):
+    with served("tcp", "-k", "-c", "trap '' HUP; exec yes") as (server, join):
         join()
         running = programs(server, 1)
         wait_for(lambda: set(children(server.pid).values()) == {"S"})
         began = time.monotonic()
         server.signal(signal.SIGTERM)
         assert server.finish().status == -signal.SIGTERM
-        assert time.monotonic() - began < 3.5
+        assert time.monotonic() - began < 10
         wait_for(lambda: not any(map(alive, running)))
 
 
@@ -464,7 +464,9 @@ def test_it_says_so_without_v_too() -> None:
 def test_client_certificates_are_rules_enough(authority: Authority) -> None:
     leaf = authority.leaf["valid"]
     shown = ("--ssl-cert", f"{leaf.chain}", "--ssl-key", f"{leaf.key}")
-    for more, warned in (((), True), (("--ssl-client-ca", f"{authority.root}"), False)):
+    pinned = ("--ssl-fingerprint", authority.leaf["client"].fingerprint)
+    signed = ("--ssl-client-ca", f"{authority.root}")
+    for more, warned in (((), True), (signed, False), (pinned, False)):
         with start("-lv", *shown, *more, "-e", "cat", "0") as pync:
             pync.expect("(Listening on .*\n)+(Anybody)?")
             pync.signal(signal.SIGTERM)

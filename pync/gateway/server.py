@@ -137,8 +137,7 @@ class ProxyServer:
     def warn(self) -> None:
         """Say so if anybody may use it, from anywhere."""
         options = self._options
-        places = options.host or options.unixsock or options.allow or options.allowfile
-        if not (places or options.login or options.ssl_client_ca or options.proxy_allow):
+        if options.open_to_all and not (options.login or options.proxy_allow):
             self._environment.say(OPEN_PROXY)
 
     def open(self, listener: Listener) -> None:
