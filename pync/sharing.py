@@ -9,6 +9,7 @@ has begun to write one finishes it before anybody else writes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from pync.endings import GRACE, Closing
 from pync.errors import NetworkError, PyncError
@@ -22,6 +23,7 @@ from pync.transports.memory import MemoryPipe
 OUTBOX = 1 << 20  # bytes that may wait for one client
 PIECE = LARGEST  # bytes that go to everybody at once, and fit a datagram
 PATIENCE = 0.5  # seconds that a client with a full outbox may have taken nothing
+LOOK = 0.02  # seconds between looks for one that would be better off without it
 
 
 class Sharing:
@@ -98,7 +100,7 @@ class Participant:
 class Subscriber(Participant):
     """One that is given things, which wait for it in its outbox.
 
-    waits_since: when there came something into the empty outbox.  dropped: why, if it is.
+    waits_since: when there came something, and it had all before.  dropped: why, if it is.
     """
 
     def __init__(self, session: Session, outbox: MemoryPipe, leave: Callable[[], None]) -> None:
@@ -111,6 +113,11 @@ class Subscriber(Participant):
     def takes(self) -> bool:
         """Whether what is put into its outbox may still be sent."""
         return not (self.session.closing or self.session.inward.error)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether it has taken all that there was for it."""
+        return not self.session.inward.held
 
     @property
     def took_at(self) -> float:
@@ -137,10 +144,12 @@ class FanOut(Sink):
     """Puts what it is given into every subscriber's outbox.
 
     Theory.  The slowest sets the pace as long as it moves.  One with a full outbox
-    that has taken nothing for PATIENCE is dropped, for the sake of the others: so one
-    that is alone is not.  Since that is counted from its last movement, one that
-    stopped before delays nobody.  One that is ending gets no more.  With nobody there
-    the fan-out waits, so that nothing is lost.
+    that has taken nothing for PATIENCE is dropped for the sake of those who have taken
+    all; so nobody is where all are slow, or where there is but one.  Since that is
+    counted from its last movement, one that stopped before delays nobody.  Before it is
+    dropped it has one more turn, since with many clients turns may be far between.
+    One that is ending gets no more.  With nobody there the fan-out waits, so that
+    nothing is lost.
 
     limit: as a sink's, and no more than an outbox has room for.
     """
@@ -151,6 +160,7 @@ class FanOut(Sink):
         self._subscribers: dict[Subscriber, None] = {}
         self._came = Condition()
         self._awaited: Subscriber | None = None
+        self._last_turn: tuple[Subscriber, float] | None = None  # of whom, who took at what time
         self._ended = False
 
     def add(self, subscriber: Subscriber) -> None:
@@ -170,22 +180,29 @@ class FanOut(Sink):
         piece = bytes(data[: self.limit])  # one copy for all
         for subscriber in takers:
             if subscriber.outbox.room < len(piece):
-                self._wait_for(subscriber, alone=len(takers) == 1)
+                self._wait_for(subscriber, takers)
         if not takers:
             raise WouldBlock(condition=self._came)
         now, self._awaited = self._clock(), None
         for subscriber in takers:
-            if not subscriber.outbox.backlog:
+            if subscriber.has_all:
                 subscriber.waits_since = now
             subscriber.outbox.write(piece)
         return len(piece)
 
-    def _wait_for(self, subscriber: Subscriber, alone: bool) -> None:
+    def _wait_for(self, subscriber: Subscriber, takers: list[Subscriber]) -> NoReturn:
         self._awaited = subscriber
-        until = NEVER if alone else subscriber.took_at + PATIENCE
-        if self._clock() < until:
+        now, took_at = self._clock(), subscriber.took_at
+        until = took_at + PATIENCE
+        if len(takers) == 1:
+            until = NEVER
+        elif now >= until and not any(taker.has_all for taker in takers):
+            until = now + LOOK
+        if now < until:
             raise WouldBlock(condition=subscriber.outbox.changed, until=until)
-        subscriber.drop()
+        if self._last_turn == (subscriber, took_at):
+            subscriber.drop()
+        self._last_turn = subscriber, took_at
         raise WouldBlock(after=0)
 
     def end(self) -> None:
