@@ -7,16 +7,17 @@ leaves together.
 
 An outbox is bounded, but takes the whole piece that fills it.  Whoever gives waits
 while there is a full one.  So the slowest sets the pace, as long as it moves: one that
-has taken nothing for PATIENCE, with something there to be taken, is dropped once
-nobody else is waited for.  Since that is counted from its last movement, one that
-stopped before is dropped as soon as its outbox is full, and has delayed nobody.  Where
-all are slow, because the machine is, each has twice the time that the others lately
-took.  One that is alone keeps nobody waiting, and is never dropped.
+has taken nothing for PATIENCE, with something there to be taken, is dropped for the
+sake of those who have taken all; so nobody is where all are slow, or where there is but
+one.  Since that is counted from its last movement, one that stopped before is dropped
+as soon as its outbox is full, and has delayed nobody.  Before it is, it has one more
+turn, since with many clients turns may be far between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from pync.endings import GRACE, Closing
 from pync.errors import NetworkError, PyncError
@@ -26,9 +27,8 @@ from pync.transports.memory import MemoryPipe
 
 OUTBOX = 1 << 20  # bytes that may wait for one client
 EXCESS = 1 << 20  # and more, of what is given without waiting
-# Seconds that a client with a full outbox may have taken nothing, or twice what others need.
-PATIENCE, MOST_PATIENCE = 0.5, 2.0
-FORGETTING = 0.99  # what is left of a slow one's example when the next one takes something
+PATIENCE = 0.5  # seconds that a client with a full outbox may have taken nothing
+LOOK = 0.02  # seconds between looks for one that would be better off without it
 
 
 class Participant:
@@ -58,7 +58,8 @@ class Participant:
 class Subscriber(Participant):
     """One that is given what is put into its outbox, as long as it is in the circle.
 
-    waits_since: when there came something into the empty outbox.  dropped: why, if it is.
+    waits_since: when there came something, and it had all before.  last_turn: when it had
+    last taken something, at its last turn before it may be dropped.  dropped: why, if it is.
     """
 
     def __init__(
@@ -67,8 +68,14 @@ class Subscriber(Participant):
         super().__init__(session, leave)
         self.outbox = outbox
         self.waits_since = NEVER_YET
+        self.last_turn = NEVER_YET
         self.dropped: NetworkError | None = None
         self._circle = circle
+
+    @property
+    def has_all(self) -> bool:
+        """Whether it has taken all that there was for it."""
+        return not self.session.inward.held
 
     @property
     def took_at(self) -> float:
@@ -99,8 +106,7 @@ class Circle:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._subscribers: dict[MemoryPipe, Subscriber] = {}
-        self._full: dict[MemoryPipe, float] = {}  # and when each had taken something before
-        self._pace = 0.0  # seconds that those who were full lately took to take something
+        self._full: dict[MemoryPipe, None] = {}  # as they became so
 
     def __contains__(self, outbox: MemoryPipe | None) -> bool:
         return outbox in self._subscribers
@@ -119,32 +125,37 @@ class Circle:
         outbox.changed.notify()  # nobody need wait for it
 
     def wait_for_room(self, speaker: MemoryPipe | None = None) -> None:
-        """Raise WouldBlock as long as another one is full, and moves.
+        """Raise WouldBlock as long as another one is full, and moves or is nobody's trouble.
 
-        Those who do not are dropped once there is nobody else to wait for.
+        Those who are are dropped once there is nobody else to wait for.
         """
         if not self._full:
             return
-        self._pass_over_those_with_room()
-        now, patience = self._clock(), self._patience(speaker)
+        self._full = {outbox: None for outbox in self._full if not outbox.room}
         full = [self._subscribers[outbox] for outbox in self._full if outbox is not speaker]
+        now = self._clock()
         for subscriber in reversed(full):  # when the last one has room, most have
-            until = subscriber.took_at + patience
-            if now < until:
-                raise WouldBlock(condition=subscriber.outbox.changed, until=until)
-        self._drop(full)
+            if now < subscriber.took_at + PATIENCE:
+                wait(subscriber, subscriber.took_at + PATIENCE)
+        if full:
+            self._wait_for_trouble(full[0], speaker)
+            self._give_last_turns(full)
+            self._drop(full)
 
-    def _patience(self, speaker: MemoryPipe | None) -> float:
-        others = len(self) - (speaker in self)
-        return min(max(PATIENCE, 2 * self._pace), MOST_PATIENCE) if others > 1 else NEVER
+    def _wait_for_trouble(self, stopped: Subscriber, speaker: MemoryPipe | None) -> None:
+        """Raise WouldBlock unless somebody has taken all, and could have more but for this one."""
+        if len(self) - (speaker in self) == 1:
+            wait(stopped, NEVER)
+        others = (one for outbox, one in self._subscribers.items() if outbox is not speaker)
+        if not any(one.has_all for one in others):
+            wait(stopped, self._clock() + LOOK)
 
-    def _pass_over_those_with_room(self) -> None:
-        """Not to look at them before they are full again."""
-        for outbox, took_at in [*self._full.items()]:
-            if outbox.room:
-                del self._full[outbox]
-                took = self._subscribers[outbox].took_at - took_at
-                self._pace = max(took, FORGETTING * self._pace)
+    def _give_last_turns(self, stopped: list[Subscriber]) -> None:
+        waiting = [one for one in stopped if one.last_turn != one.took_at]
+        for one in waiting:
+            one.last_turn = one.took_at
+        if waiting:
+            raise WouldBlock(after=0)
 
     def give(self, piece: bytes, speaker: MemoryPipe | None = None) -> None:
         """Put it into all outboxes but the speaker's, full or not.
@@ -155,11 +166,11 @@ class Circle:
         for outbox, subscriber in self._subscribers.items():
             if outbox is speaker:
                 continue
-            if not outbox.backlog:
+            if subscriber.has_all:
                 subscriber.waits_since = now
             outbox.put(piece)
             if not outbox.room:
-                self._full.setdefault(outbox, subscriber.took_at)
+                self._full[outbox] = None
                 if outbox.filled > outbox.capacity + EXCESS:
                     hopeless.append(subscriber)
         self._drop(hopeless)
@@ -173,3 +184,7 @@ class Circle:
         for subscriber in subscribers:
             if subscriber.outbox in self:  # still, after what was said of the one before
                 subscriber.drop()
+
+
+def wait(stopped: Subscriber, until: float) -> NoReturn:
+    raise WouldBlock(condition=stopped.outbox.changed, until=until)
