@@ -7,11 +7,12 @@ leaves together.
 
 An outbox is bounded, but takes the whole piece that fills it.  Whoever gives waits
 while there is a full one.  So the slowest sets the pace, as long as it moves: one that
-has taken nothing for PATIENCE, with something there to be taken, is dropped once
-nobody else is waited for.  Since that is counted from its last movement, one that
-stopped before is dropped as soon as its outbox is full, and has delayed nobody.  Where
-all are slow, because the machine is, each has twice the time that the others lately
-took.  One that is alone keeps nobody waiting, and is never dropped.
+has taken nothing for PATIENCE, with something there to be taken, is dropped for the
+sake of those who have taken all, once nobody else is waited for.  So nobody is while
+all are held up alike, and one that is alone never is.  Since that is counted from its
+last movement, one that stopped before is dropped as soon as its outbox is full, and has
+delayed nobody.  Where all are slow, because the machine is, each has twice the time
+that the others lately took; and one more turn, since we may be as slow ourselves.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ EXCESS = 1 << 20  # and more, of what is given without waiting
 # Seconds that a client with a full outbox may have taken nothing, or twice what others need.
 PATIENCE, MOST_PATIENCE = 0.5, 2.0
 FORGETTING = 0.99  # what is left of a slow one's example when the next one takes something
+LOOK = 0.02  # seconds between looks for one that would be better off without the full ones
 
 
 class Participant:
@@ -67,8 +69,14 @@ class Subscriber(Participant):
         super().__init__(session, leave)
         self.outbox = outbox
         self.waits_since = NEVER_YET
+        self.last_turn = NEVER_YET  # when it had taken something before it got one more turn
         self.dropped: NetworkError | None = None
         self._circle = circle
+
+    @property
+    def has_all(self) -> bool:
+        """Whether it has taken all that there was for it."""
+        return not self.session.inward.held
 
     @property
     def took_at(self) -> float:
@@ -121,7 +129,8 @@ class Circle:
     def wait_for_room(self, speaker: MemoryPipe | None = None) -> None:
         """Raise WouldBlock as long as another one is full, and moves.
 
-        Those who do not are dropped once there is nobody else to wait for.
+        Those who do not are dropped once there is nobody else to wait for, and somebody
+        for whose sake that is.
         """
         if not self._full:
             return
@@ -132,7 +141,22 @@ class Circle:
             until = subscriber.took_at + patience
             if now < until:
                 raise WouldBlock(condition=subscriber.outbox.changed, until=until)
+        if full and not self._somebody_has_all(speaker):
+            raise WouldBlock(condition=full[-1].outbox.changed, until=now + LOOK)
+        self._give_a_last_turn(full)
         self._drop(full)
+
+    def _somebody_has_all(self, speaker: MemoryPipe | None) -> bool:
+        others = self._subscribers.items()
+        return any(one.has_all for outbox, one in others if outbox is not speaker)
+
+    def _give_a_last_turn(self, full: list[Subscriber]) -> None:
+        """Raise WouldBlock until those who could take something have had the time for that."""
+        waiting = [subscriber for subscriber in full if subscriber.last_turn != subscriber.took_at]
+        for subscriber in waiting:
+            subscriber.last_turn = subscriber.took_at
+        if waiting:
+            raise WouldBlock(after=0)
 
     def _patience(self, speaker: MemoryPipe | None) -> float:
         others = len(self) - (speaker in self)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pync.broker import Broker, Guest, Voice
-from pync.circle import MOST_PATIENCE, PATIENCE
+from pync.circle import LOOK, MOST_PATIENCE, PATIENCE
 from pync.endings import Terms
 from pync.loop import Loop
 from pync.session import Session
@@ -65,10 +65,13 @@ class Room:
         return self._broker.attend(Endpoint(Silence(), mouth, UnixAddress(name))), mouth
 
     def says(self, data: bytes = PIECE) -> bool:
-        """Whether the others need not be waited for."""
+        """Whether the others need not be waited for, but for one more turn."""
         try:
             return self._voice.write(data) == len(data)
-        except WouldBlock:
+        except WouldBlock as blocked:
+            if blocked.after == 0:
+                self.loop.run(Turns(3))
+                return self.says(data)
             return False
         finally:
             self.loop.run(Turns(3))
@@ -185,3 +188,40 @@ def test_patience_has_an_end(room: Room) -> None:
     room.now += 0.1
     assert room.says()
     assert last.dropped
+
+
+def test_nobody_is_dropped_while_all_are_held_up_alike(room: Room) -> None:
+    clients = [stuck(room, name) for name in ("one", "two", "three")]
+    room.fills(clients[0][0])
+    for _ in range(20):
+        for guest, mouth in clients:
+            room.now += MOST_PATIENCE
+            room.says()
+            room.takes(guest, mouth, OUTBOX // 2)
+    assert [guest.dropped for guest, _ in clients] == [None] * 3
+    assert {len(mouth.taken) for _, mouth in clients} == {10 * OUTBOX}
+
+
+def test_one_is_dropped_once_another_has_taken_all(room: Room) -> None:
+    (stopped, _), (slow, mouth) = stuck(room, "one"), stuck(room, "two")
+    room.fills(stopped)
+    room.now += 10 * MOST_PATIENCE
+    assert not room.says()
+    assert not stopped.dropped
+    room.takes(slow, mouth)
+    room.now += LOOK
+    assert room.says()
+    assert stopped.dropped
+    assert not slow.dropped
+
+
+def test_before_one_is_dropped_it_has_a_turn(room: Room) -> None:
+    """Its last one was long ago, since there are many others; it would have taken something."""
+    late, mouth = stuck(room, "one")
+    room.join("two")
+    room.fills(late)
+    room.now += MOST_PATIENCE
+    mouth.appetite = ALL
+    room.loop.wake(late.session.inward)  # and others have their turn before
+    assert room.says()
+    assert not late.dropped
