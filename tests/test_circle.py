@@ -65,7 +65,7 @@ class Room:
         return self._broker.attend(Endpoint(Silence(), mouth, UnixAddress(name))), mouth
 
     def says(self, data: bytes = PIECE) -> bool:
-        """Whether the others need not be waited for."""
+        """Whether the others need not be waited for, but for one more turn."""
         try:
             return self._voice.write(data) == len(data)
         except WouldBlock as blocked:
