@@ -157,11 +157,11 @@ class Circle:
                 continue
             if not outbox.backlog:
                 subscriber.waits_since = now
+            elif outbox.filled > outbox.capacity + EXCESS:
+                hopeless.append(subscriber)
             outbox.put(piece)
             if not outbox.room:
                 self._full.setdefault(outbox, subscriber.took_at)
-                if outbox.filled > outbox.capacity + EXCESS:
-                    hopeless.append(subscriber)
         self._drop(hopeless)
 
     def end(self) -> None:
