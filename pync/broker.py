@@ -18,7 +18,7 @@ from pync.session import Session
 from pync.stream import Endpoint, Ends, Sink
 from pync.transports.memory import MemoryPipe
 
-PIECE = 1 << 18  # bytes that are read of a client at a time
+PIECE = 1 << 20  # bytes that are read of a client at a time: few pieces are quicker
 
 
 class Broker:

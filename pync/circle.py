@@ -168,11 +168,11 @@ class Circle:
                 continue
             if subscriber.has_all:
                 subscriber.waits_since = now
+            elif outbox.filled > outbox.capacity + EXCESS:
+                hopeless.append(subscriber)
             outbox.put(piece)
             if not outbox.room:
                 self._full[outbox] = None
-                if outbox.filled > outbox.capacity + EXCESS:
-                    hopeless.append(subscriber)
         self._drop(hopeless)
 
     def end(self) -> None:

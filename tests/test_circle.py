@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pync.broker import Broker, Guest, Voice
-from pync.circle import PATIENCE
+from pync.circle import EXCESS, PATIENCE
 from pync.endings import Terms
 from pync.loop import Loop
 from pync.session import Session
@@ -53,16 +53,16 @@ class Room:
     def __init__(self) -> None:
         self.now = 1000.0
         self.loop = Loop(lambda: self.now)
-        self._broker = Broker(self.loop, self._session, OUTBOX)
+        self.broker = Broker(self.loop, self._session, OUTBOX)
         self._speaker, _ = self.join("speaker")
-        self._voice = Voice(self._broker.circle, self._speaker.outbox)
+        self._voice = Voice(self.broker.circle, self._speaker.outbox)
 
     def _session(self, ends: Ends, endpoint: Endpoint) -> Session:
         return Session(self.loop, ends, endpoint, Terms(linger=NEVER))
 
     def join(self, name: str, appetite: int = ALL) -> tuple[Guest, Mouth]:
         mouth = Mouth(appetite)
-        return self._broker.attend(Endpoint(Silence(), mouth, UnixAddress(name))), mouth
+        return self.broker.attend(Endpoint(Silence(), mouth, UnixAddress(name))), mouth
 
     def says(self, data: bytes = PIECE) -> bool:
         """Whether the others need not be waited for, but for one more turn."""
@@ -189,3 +189,15 @@ def test_one_has_a_last_turn_before_it_is_dropped(room: Room) -> None:
     room.loop.wake(guest.session.inward)
     assert room.says()
     assert not guest.dropped
+
+
+def test_what_waits_for_nobody_is_bounded_as_well(room: Room) -> None:
+    guest, _ = stuck(room, "one")
+    _, mouth = room.join("two")
+    given = 0
+    while not guest.dropped and given < 2 * EXCESS:
+        room.broker.circle.give(PIECE)
+        given += len(PIECE)
+        room.loop.run(Turns(3))
+    assert 0.9 * EXCESS < given < 1.1 * EXCESS  # small pieces count for more than their bytes
+    assert len(mouth.taken) == given
