@@ -56,12 +56,12 @@ class Each:
         self._output = output
         self._open_session = open_session
 
-    def attend(self, endpoint: Endpoint) -> Reader:
+    def attend(self, endpoint: Endpoint) -> Recipient:
         sink = self._output.share()
-        return Reader(self._open_session(Ends(self._readings(), sink), endpoint), sink.release)
+        return Recipient(self._open_session(Ends(self._readings(), sink), endpoint), sink.release)
 
 
-class Reader(Participant):
+class Recipient(Participant):
     """A task: the session of a client that gets the whole of standard input."""
 
     def break_off(self, error: PyncError) -> None:
