@@ -187,6 +187,10 @@ class InLine(Participant):
         self._place = place
         self._sink = sink
 
+    @property
+    def interrupted(self) -> bool:
+        return self._place.in_front and self.session.inward.stuck
+
     def advance(self) -> bool:
         if self.session.outward.over and not self._place.in_front:
             self._place.leave()  # it has ended, and need not wait for what may never come
