@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pync.broker import Broker, Circle, Guest
+from pync.broker import Broker, Guest
+from pync.circle import OUTBOX, Circle
 from pync.loop import Loop
 from pync.session import Session
-from pync.sharing import OUTBOX
 from pync.stream import Endpoint, Ends, Sink, WouldBlock
 from pync.transports.memory import MemoryPipe
 from pync.wire.chat import LONGEST, Line, Lines, Names, announced, said, wanted_name

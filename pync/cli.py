@@ -143,10 +143,11 @@ from typing import Any
 from docopt import DocoptExit, DocoptLanguageError, docopt
 
 from pync import __version__
+from pync.arguments import REFUSED, read_options
 from pync.environment import Environment
 from pync.errors import Interrupted, PyncError, UsageError
 from pync.interrupts import Interrupts, die_by, let_interrupts_end_us
-from pync.options import REFUSED, Options, read_options
+from pync.options import Options
 from pync.program import run
 from pync.status import ExitStatus, status_of
 

@@ -64,7 +64,7 @@ class Client(Mode):
     def _purpose(self) -> Callable[[Endpoint], None]:
         """What the connection is for.  What that needs is had now."""
         if self._options.zero:
-            return Endpoint.close
+            return lambda remote: remote.close()
         if self._options.fd_pass:
             return functools.partial(hand_over, self._environment.stdout)
         if self._options.command:

@@ -18,17 +18,23 @@ from pync.stream import NEVER, Endpoint, Listener, WouldBlock
 FAREWELL = 2.0  # seconds that clients get to take what is held for them when we have to end
 
 
-class Attendance(Protocol):
-    """A task: what is done for one client, whose connection it owns."""
+class Orderly(Protocol):
+    """A task that can be asked to end."""
 
-    def advance(self) -> bool:
-        """As any task's; raises NetworkError for what ended it, having let go of the client."""
+    def advance(self) -> bool: ...
 
     def wind_up(self) -> None:
         """End in order: take in no more, and give out what is held."""
 
-    def break_off(self, error: PyncError) -> None:
-        """End at once, so that the client does not take this for the end."""
+    def break_off(self, error: PyncError, /) -> None:
+        """End at once, so that no client takes this for the end."""
+
+
+class Attendance(Orderly, Protocol):
+    """What is done for one client, whose connection it owns.
+
+    advance raises NetworkError for what ended it, having let go of the client.
+    """
 
 
 Attend = Callable[[Endpoint], Attendance]
@@ -86,6 +92,8 @@ class Hub:
 
     def wind_up(self) -> None:
         """Admit no more, and be over when all have what is held for them, or soon."""
+        for fd in self._listener.descriptors:
+            self._loop.forget(fd)
         self._listener.close()
         self._until = self._loop.clock() + FAREWELL
         for member in self._members:

@@ -15,7 +15,7 @@ from pync.options import Options
 from pync.stream import NEVER, Endpoint, Ends, Sink
 
 if TYPE_CHECKING:
-    from pync.hub import Attend, Hub, Lone
+    from pync.hub import Attend, Orderly
     from pync.opening import Layers, Opening
     from pync.proxies import Hop
     from pync.session import Session
@@ -109,7 +109,7 @@ class Mode:
             moved = f"{session.inward.moved} bytes sent, {session.outward.moved} received"
             self._say(moved, least=2)
 
-    def _run_in_order(self, task: Hub | Lone) -> None:
+    def _run_in_order(self, task: Orderly) -> None:
         """Let nobody take an end before the time for the end."""
         try:
             self._loop.run(task)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from pync import proxies
+from pync.combinations import OF_A_SERVER
 from pync.connecting import Connecting
 from pync.dial import DATAGRAM_PEER_IDLE, REPLY_WAIT
 from pync.endings import Terms
@@ -18,7 +19,7 @@ from pync.errors import NetworkError, PyncError, UsageError
 from pync.layers import layers
 from pync.loop import Loop
 from pync.opening import PATIENCE, Layer, Maker, Opening, cut
-from pync.options import OF_A_SERVER, Options, listed, option_name
+from pync.options import Options, listed, option_name
 from pync.proxies import Hop
 from pync.reaching import Performance, Script, connect, look_up
 from pync.stream import NEVER, Endpoint, WouldBlock

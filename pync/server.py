@@ -162,7 +162,8 @@ class Server(Mode):
         try:
             server.warn()
             raise_limit()
-            self._loop.run(server.serving(listener))
+            server.open(listener)
+            self._run_in_order(server)
         finally:
             server.close()
 

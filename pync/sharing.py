@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pync.endings import GRACE, Closing
-from pync.errors import NetworkError, PyncError
+from pync.circle import OUTBOX, Circle, Subscriber
 from pync.flow import Flow
 from pync.loop import Loop
 from pync.session import Session
-from pync.stream import NEVER, NEVER_YET, Condition, Endpoint, Ends, Sink, Source, WouldBlock
+from pync.stream import Condition, Endpoint, Ends, Sink, Source, WouldBlock
 from pync.transports.datagrams import LARGEST
 from pync.transports.memory import MemoryPipe
 
-OUTBOX = 1 << 20  # bytes that may wait for one client
 PIECE = LARGEST  # bytes that go to everybody at once, and fit a datagram
-PATIENCE = 0.5  # seconds that a client with a full outbox may have taken nothing
 
 
 class Sharing:
@@ -38,7 +35,8 @@ class Sharing:
         open_session: Callable[[Ends, Endpoint], Session],
         outbox: int = OUTBOX,
     ) -> None:
-        self._fan_out = FanOut(loop.clock, min(PIECE, outbox))
+        self._circle = Circle(loop.clock)
+        self._fan_out = FanOut(self._circle, min(PIECE, outbox))
         self._outbox = outbox
         self._output = SharedOutput(local.sink)
         self._open_session = open_session
@@ -48,12 +46,7 @@ class Sharing:
         outbox = MemoryPipe(self._outbox, framed=endpoint.sink.framed)
         sink = self._output.share()
         session = self._open_session(Ends(outbox, sink), endpoint)
-
-        def leave() -> None:
-            self._fan_out.remove(subscriber)
-            sink.release()
-
-        subscriber = Subscriber(session, outbox, leave)
+        subscriber = Subscriber(session, outbox, self._circle, sink.release)
         self._fan_out.add(subscriber)
         return subscriber
 
@@ -71,127 +64,35 @@ class Broadcast:
         return again
 
 
-class Participant:
-    """A task: one client's session.  leave: told, maybe again, that it is over."""
-
-    def __init__(self, session: Session, leave: Callable[[], None]) -> None:
-        self.session = session
-        self._leave = leave
-
-    def advance(self) -> bool:
-        try:
-            again = self.session.advance()
-        except NetworkError:
-            self._leave()
-            raise
-        if not again:
-            self._leave()
-        return again
-
-    def wind_up(self) -> None:
-        self.session.close(Closing(patience=GRACE))
-
-    def break_off(self, error: PyncError) -> None:
-        self.session.break_off(error)
-
-
-class Subscriber(Participant):
-    """One that is given things, which wait for it in its outbox.
-
-    waits_since: when there came something into the empty outbox.  dropped: why, if it is.
-    """
-
-    def __init__(self, session: Session, outbox: MemoryPipe, leave: Callable[[], None]) -> None:
-        super().__init__(session, leave)
-        self.outbox = outbox
-        self.waits_since = NEVER_YET
-        self.dropped: NetworkError | None = None
-
-    @property
-    def takes(self) -> bool:
-        """Whether what is put into its outbox may still be sent."""
-        return not (self.session.closing or self.session.inward.error)
-
-    @property
-    def took_at(self) -> float:
-        """When it last took something, or else had nothing to take."""
-        return max(self.session.inward.moved_at, self.waits_since)
-
-    def advance(self) -> bool:
-        if self.dropped and self.session.outward.over:
-            self.break_off(self.dropped)
-            self._leave()
-            raise self.dropped
-        again = super().advance()
-        if self.session.closing:
-            self.outbox.changed.notify()  # nobody need wait for this one
-        return again
-
-    def drop(self) -> None:
-        """End it, for the others' sake; what it has sent is passed on first."""
-        self.dropped = NetworkError(f"{self.session.remote.peer} takes nothing: dropped")
-        self.session.close(Closing(abrupt=True))
-
-
 class FanOut(Sink):
-    """Puts what it is given into every subscriber's outbox.
-
-    Theory.  The slowest sets the pace as long as it moves.  One with a full outbox
-    that has taken nothing for PATIENCE is dropped, for the sake of the others: so one
-    that is alone is not.  Since that is counted from its last movement, one that
-    stopped before delays nobody.  One that is ending gets no more.  With nobody there
-    the fan-out waits, so that nothing is lost.
+    """Gives to all in the circle.  With nobody there it waits, so that nothing is lost.
 
     limit: as a sink's, and no more than an outbox has room for.
     """
 
-    def __init__(self, clock: Callable[[], float], limit: int = PIECE) -> None:
+    def __init__(self, circle: Circle, limit: int = PIECE) -> None:
         self.limit = limit
-        self._clock = clock
-        self._subscribers: dict[Subscriber, None] = {}
+        self._circle = circle
         self._came = Condition()
-        self._awaited: Subscriber | None = None
         self._ended = False
 
     def add(self, subscriber: Subscriber) -> None:
-        self._subscribers[subscriber] = None
+        self._circle.add(subscriber)
         if self._ended:
             subscriber.outbox.end()
         self._came.notify()
-        if self._awaited:
-            self._awaited.outbox.changed.notify()  # which is not alone any more
-
-    def remove(self, subscriber: Subscriber) -> None:
-        self._subscribers.pop(subscriber, None)
-        subscriber.outbox.changed.notify()
 
     def write(self, data: bytes | memoryview) -> int:
-        takers = [subscriber for subscriber in self._subscribers if subscriber.takes]
-        piece = bytes(data[: self.limit])  # one copy for all
-        for subscriber in takers:
-            if subscriber.outbox.room < len(piece):
-                self._wait_for(subscriber, alone=len(takers) == 1)
-        if not takers:
+        self._circle.wait_for_room()
+        if not len(self._circle):
             raise WouldBlock(condition=self._came)
-        now, self._awaited = self._clock(), None
-        for subscriber in takers:
-            if not subscriber.outbox.backlog:
-                subscriber.waits_since = now
-            subscriber.outbox.write(piece)
+        piece = bytes(data[: self.limit])
+        self._circle.give(piece)
         return len(piece)
-
-    def _wait_for(self, subscriber: Subscriber, alone: bool) -> None:
-        self._awaited = subscriber
-        until = NEVER if alone else subscriber.took_at + PATIENCE
-        if self._clock() < until:
-            raise WouldBlock(condition=subscriber.outbox.changed, until=until)
-        subscriber.drop()
-        raise WouldBlock(after=0)
 
     def end(self) -> None:
         self._ended = True
-        for subscriber in self._subscribers:
-            subscriber.outbox.end()
+        self._circle.end()
 
 
 class SharedOutput:

@@ -4,6 +4,7 @@ no descriptor behind."""
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -30,6 +31,19 @@ def _no_descriptor_left() -> Iterator[None]:
     if not descriptors().items() <= before.items():
         gc.collect()  # which takes long, and is seldom what closes one
     assert descriptors().items() <= before.items(), "a test left descriptors open"
+
+
+CROWD = 2500  # descriptors
+
+
+@pytest.fixture
+def _descriptors_for_a_crowd() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < CROWD:
+        pytest.skip(f"only {hard} descriptors are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, CROWD), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # How the bytes are moved, and what is forbidden then.

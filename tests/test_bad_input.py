@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from plain_peer import HERE, joined
 
 from pync.address import printable
+from pync.arguments import read_options
 from pync.cli import USAGE, parse
 from pync.errors import UsageError
-from pync.options import read_options
 
 PORT = "2389"  # nothing here gets as far as to use it
 

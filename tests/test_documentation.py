@@ -19,7 +19,9 @@ from docopt import docopt
 from harness import Program, free_port
 
 from pync import cli
-from pync.options import EXCLUDES, EXCLUDES_ALONE, IMPLIES, NEEDS, READERS, Options, option_name
+from pync.combinations import EXCLUDES, EXCLUDES_ALONE, IMPLIES, NEEDS
+from pync.options import Options, option_name
+from pync.values import READERS
 
 TOP = Path(__file__).parent.parent
 MANUAL = TOP / "man" / "pync.1"

@@ -7,7 +7,6 @@ thousand at once: the listener goes on, and each client's bytes stay together.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import socket
 import time
@@ -123,16 +122,6 @@ def test_it_takes_all_the_descriptors_that_it_may_have() -> None:
 
 
 # A crowd.
-
-
-@pytest.fixture
-def _descriptors_for_a_crowd() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2 * CROWD:
-        pytest.skip(f"only {hard} descriptors are allowed here")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * CROWD), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.usefixtures("_descriptors_for_a_crowd")

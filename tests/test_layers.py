@@ -23,18 +23,19 @@ LAYERS = [
        transports transports.memory transports.sockets
        wire.chat wire.http.connect wire.http.heads wire.http.side wire.socks wire.starttls.opening
        wire.tls.contexts wire.tls.reasons""",
-    """movers transports.datagrams transports.handed transports.kept transports.settings
+    """combinations movers
+       transports.datagrams transports.handed transports.kept transports.settings
        transports.stdio transports.stdio_threads
        wire.http.exchange wire.socks4 wire.socks5 wire.starttls.lines wire.starttls.packets
        wire.starttls.xmpp wire.tls.engine""",
-    """flow transports.inet transports.datagram_listeners transports.program_ends
+    """arguments flow transports.inet transports.datagram_listeners transports.program_ends
        wire.http.proxy wire.starttls""",
     """endings program_variables scan.doors scan.trial staged
        transports.process transports.resolver transports.tcp transports.udp transports.unix""",
     "gateway gateway.parcels relayed rereading scan.report session transports.knocker",
     """admission connecting gateway.datagram_relay dial opening reaching redial
        scan.scan""",
-    "job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
+    "circle job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
     "hub jobs layers sharing gateway.reception",
     "broker policies relay gateway.routes gateway.visit",
     "chat gateway.server",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pync.arguments import read_options
 from pync.cli import parse
 from pync.errors import (
     ConnectError,
@@ -18,7 +19,7 @@ from pync.errors import (
     TimedOut,
     UsageError,
 )
-from pync.options import Options, read_options
+from pync.options import Options
 from pync.status import ExitStatus, status_of
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pync.address import split_host_port
+from pync.arguments import read_options
 from pync.cli import parse
 from pync.environment import Environment
 from pync.errors import UsageError
-from pync.options import Options, read_options
+from pync.options import Options
 from pync.proxies import hops
 from pync.proxy_variables import proxy_of_environment
 from pync.values import PROXY_TYPES, Login, Proxy, read_login, read_proxy

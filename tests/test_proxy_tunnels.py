@@ -236,6 +236,30 @@ def test_a_signal_cuts_both_sides() -> None:
         assert pync.finish().status == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("keep", ["keep open", "one turn"])
+def test_a_signal_gives_a_reader_that_pauses_what_is_held_for_it(keep: str) -> None:
+    """A piece at least, which the kernel's buffers on the way have no room for; then a reset."""
+    started = serving if keep == "keep open" else lone
+    with (
+        started("socks5", "-O", "4k") as pync,
+        target() as listener,
+        ask("socks5", pync.port, port_of(listener), receive_buffer=LITTLE) as client,
+        accept(listener) as far,
+    ):
+        flood(far)
+        pync.signal(signal.SIGTERM)
+        assert len(drain_until_reset(client)) > 40_000
+        assert pync.finish().status == -signal.SIGTERM
+
+
+def test_a_signal_does_not_wait_for_a_client_that_has_said_nothing() -> None:
+    with serving("socks5") as pync, socket.create_connection((HERE, pync.port)) as client:
+        pync.expect("Connection received")
+        pync.signal(signal.SIGTERM)
+        assert drain_until_reset(client) == b""
+        assert pync.finish().status == -signal.SIGTERM
+
+
 def test_a_client_that_leaves_before_its_target_answers_is_nobodys_trouble(
     listener: socket.socket,
 ) -> None:

@@ -35,11 +35,12 @@ from harness import (
 )
 from plain_peer import HERE
 
+from pync.arguments import read_options
 from pync.cli import parse
 from pync.environment import Environment
 from pync.errors import UsageError
 from pync.loop import Loop
-from pync.options import Options, read_options
+from pync.options import Options
 from pync.scan.doors import Doors
 from pync.scan.report import Report, Wanted
 from pync.scan.scan import BATCH, Scan

@@ -281,6 +281,34 @@ def test_a_page_arrives_whole_at(name: str, tmp_path: Path) -> None:
         assert stopped(server) == []
 
 
+CROWD = 2000
+
+
+@pytest.mark.usefixtures("_descriptors_for_a_crowd")
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_a_crowd_gets_the_page_and_costs_little_memory(kind: str, tmp_path: Path) -> None:
+    """Nobody takes anything before all are there; there is no room for all of it on the way."""
+    page = PAGE[:60_000]
+    with (
+        a_stdin(kind, page, tmp_path) as stdin,
+        start(*EACH, "-O", "16k", HERE, "0", **stdin.how) as server,
+        ExitStack() as stack,
+    ):
+        stdin.feed(server)
+        before = server.port and server.peak_memory
+        crowd = [stack.enter_context(socket.socket()) for _ in range(CROWD)]
+        for client in crowd:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+            client.setblocking(False)
+            client.connect_ex((HERE, server.port))
+        server.expect(rf"(Connection received on \S+ \d+\n){{{CROWD}}}")
+        for client in crowd:
+            client.settimeout(PATIENCE)
+        assert {drain(client) == page for client in crowd} == {True}
+        assert (server.peak_memory - before) / CROWD < 16 << 10
+        assert stopped(server) == []
+
+
 # What goes wrong.
 
 

@@ -12,9 +12,9 @@ from authority import Authority
 from harness import PATIENCE, Program, Result, free_port
 from plain_peer import HERE
 
+from pync.arguments import read_options
 from pync.cli import parse
 from pync.errors import UsageError
-from pync.options import read_options
 
 LONG = "20s"  # which no test here takes
 

@@ -11,16 +11,17 @@ from typing import NamedTuple
 from pync.access import TargetRule, TargetRules, read_target
 from pync.admission import Admission
 from pync.environment import Environment
-from pync.errors import Forbidden, NetworkError, ResolveError, UsageError
+from pync.errors import Forbidden, NetworkError, PyncError, ResolveError, UsageError
 from pync.gateway.reaching import Way
 from pync.gateway.reception import Codes, ProxyDialogue, Wish
 from pync.gateway.routes import Routes
 from pync.gateway.visit import ANSWER_LIMIT, Limits, Service, Visit
+from pync.hub import FAREWELL
 from pync.loop import Loop, Task
 from pync.opening import PATIENCE
 from pync.options import Options
 from pync.proxies import password
-from pync.stream import Endpoint, Listener, WouldBlock
+from pync.stream import NEVER, Endpoint, Listener, WouldBlock
 from pync.values import Login
 from pync.wire.dialogue import Check
 
@@ -87,7 +88,7 @@ class Turn:
     """A task: lets clients in until one gets its way, and lasts as long as that one.
 
     visit: of that one, once it is known.  over: whether it has left.
-    To be woken when one has.
+    To be woken when either changes.
     """
 
     def __init__(self, loop: Loop, listener: Listener, admission: Admission) -> None:
@@ -110,11 +111,13 @@ class Turn:
         for fd in self._listener.descriptors:
             self._loop.forget(fd)
         self._listener.close()
-        self._loop.wake(self)
 
 
 class ProxyServer:
-    """Serves clients as a proxy, any number of them."""
+    """A task: serves the clients of a listener as a proxy, for ever.
+
+    Without --keep-open it is over with the first that gets its way.
+    """
 
     def __init__(self, loop: Loop, options: Options, environment: Environment) -> None:
         """Raises UsageError for what cannot be served."""
@@ -126,8 +129,10 @@ class ProxyServer:
         onward = for_targets(options)
         self._routes = Routes(loop, onward, rules(options), self._limits.open, self._say)
         self._visits: set[Visit] = set()
+        self._listener: Listener | None = None
         self._serving: Task | None = None
         self._turn: Turn | None = None
+        self._until = NEVER  # when it has to be over
 
     def warn(self) -> None:
         """Say so if anybody may use it, from anywhere."""
@@ -135,13 +140,21 @@ class ProxyServer:
         if options.open_to_all and not (options.login or options.proxy_allow):
             self._environment.say(OPEN_PROXY)
 
-    def serving(self, listener: Listener) -> Task:
-        """A task: serves all that come; without --keep-open, the first that gets its way."""
+    def open(self, listener: Listener) -> None:
+        """Before it may run."""
+        self._listener = listener
         admission = Admission(listener, self._admit, self._environment.complain, self._room)
         if not self._options.keep_open:
             self._turn = Turn(self._loop, listener, admission)
         self._serving = self._turn or admission
-        return self._serving
+
+    def advance(self) -> bool:
+        assert self._serving
+        if self._until == NEVER:
+            return self._serving.advance()
+        if self._visits and self._loop.clock() < self._until:
+            raise WouldBlock(until=self._until)
+        return False
 
     def _room(self) -> float:
         return self._options.most_clients - len(self._visits)
@@ -159,6 +172,7 @@ class ProxyServer:
         """Without --keep-open the others cannot be served any more."""
         if self._turn and self._turn.visit is None:
             self._turn.take(visit)
+            self._loop.wake(self)
             for other in self._visits - {visit}:
                 self._environment.complain(f"{other}: {TAKEN}")
                 other.break_off()
@@ -167,8 +181,7 @@ class ProxyServer:
     def part(self, visit: Visit, error: NetworkError | None) -> None:
         """Raises the error of the one that has the one turn."""
         self._visits.discard(visit)
-        if self._serving:
-            self._loop.wake(self._serving)
+        self._loop.wake(self)
         if self._turn and visit is self._turn.visit:
             self._turn.over = True
             if error:
@@ -180,10 +193,23 @@ class ProxyServer:
         if self._options.verbose:
             self._environment.say(line)
 
-    def close(self) -> None:
+    def wind_up(self) -> None:
+        """Admit no more, and be over when tunnels have given out what they hold, or soon."""
+        assert self._listener
+        for fd in self._listener.descriptors:
+            self._loop.forget(fd)
+        self._listener.close()
+        self._until = self._loop.clock() + FAREWELL
+        for visit in [*self._visits]:
+            visit.wind_up()
+
+    def break_off(self, _error: PyncError) -> None:
         """End all visits at once."""
         for visit in self._visits:
             visit.break_off()
+
+    def close(self) -> None:
+        """Once it does not run any more."""
         self._routes.close()
 
 

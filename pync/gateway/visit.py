@@ -71,6 +71,7 @@ class Visit:
         self._loop = loop
         self._client = client
         self._way: Way | None = None
+        self._tunnel: Tunnel | None = None
         self._service = service
         self._dialogue = service.dialogue()
         self._limits = limits
@@ -93,6 +94,14 @@ class Visit:
     def _told(self, error: NetworkError) -> NetworkError:
         """So that nobody has to ask who that was."""
         return NetworkError(f"{self}: {error}")
+
+    def wind_up(self) -> None:
+        """Let a tunnel give out what it holds; end all else at once."""
+        if self._tunnel:
+            self._tunnel.wind_up()
+        else:
+            self.break_off()
+            self._host.part(self, None)
 
     def break_off(self) -> None:
         """End it at once, so that neither side takes this for the end."""
@@ -160,11 +169,11 @@ class Visit:
             linger=NEVER,
             passes_failure=True,
         )
-        tunnel = Tunnel(self._loop, self._client, remote, terms, source)
+        self._tunnel = Tunnel(self._loop, self._client, remote, terms, source)
         try:
-            yield tunnel
+            yield self._tunnel
         except GeneratorExit:
-            tunnel.break_off()
+            self._tunnel.break_off()
             raise
 
     def _pass_on(self, exchange: Exchange, origin: Endpoint) -> Script[None]:

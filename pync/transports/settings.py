@@ -83,7 +83,7 @@ def set_keepalive(sock: socket.socket, interval: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
 
 
-UNSENT = 1 << 17  # bytes
+UNSENT = 1 << 18  # bytes
 
 
 def keep_little_unsent(sock: socket.socket) -> None:
