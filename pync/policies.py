@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pync import dial
 from pync.circle import Participant
+from pync.endings import Closing
 from pync.environment import Environment
 from pync.errors import LocalError, NetworkError, PyncError
 from pync.hub import Attendance
@@ -22,9 +23,13 @@ from pync.options import Options
 from pync.session import Session
 from pync.sharing import Broadcast, SharedOutput, SharedSink, Sharing
 from pync.stream import NEVER, Condition, EndOfStream, Endpoint, Ends, Sink, Source, WouldBlock
+from pync.taps import Unread
+from pync.transports.descriptors import readable
 
 if TYPE_CHECKING:
     from pync.transports.kept import Spool
+
+LOOK = 0.05  # seconds between looks whether one that has ended has got what there is
 
 OpenSession: TypeAlias = Callable[[Ends, Endpoint], Session]
 
@@ -118,12 +123,14 @@ class First:
 class Line:
     """Those whose turn has not passed yet, in the order in which they came.
 
-    The one in front has `source`.  Who comes when that has ended gets its end.
+    The one in front has `source`.  Who comes when that has ended gets its end.  joined:
+    notified when one more does.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.ended = False
+        self.joined = Condition()
         self.front: Place | None = None
         self._places: dict[Place, None] = {}
 
@@ -131,11 +138,18 @@ class Line:
         place = Place(self, self.source.raw_fd if self.front is None else None)
         self._places[place] = None
         self.front = self.front or place
+        self.joined.notify()
         return place
 
-    def leave(self, place: Place) -> None:
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def leave(self, place: Place, left: bytes) -> None:
+        """left: what it was given and has not sent, which is the next one's unless all has ended."""
         self._places.pop(place, None)
         if place is self.front:
+            if left and not self.ended:
+                self.source = Unread(self.source, left)
             self.front = next(iter(self._places), None)
             if self.front:
                 self.front.turn.notify()
@@ -157,35 +171,45 @@ class Place(Source):
         self.turn = Condition()
         self.raw_fd = raw_fd
         self.framed = line.source.framed
-        self._line = line
+        self.line = line
         self._left = False
+        self._dry = False  # the last read has found nothing
 
     @property
     def in_front(self) -> bool:
-        return self._line.front is self
+        return self.line.front is self
+
+    @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to be given for now."""
+        return self._dry if self.raw_fd is None else not readable(self.raw_fd)
 
     @property
     def backlog(self) -> int:
-        return self._line.source.backlog if self.in_front else 0
+        return self.line.source.backlog if self.in_front else 0
 
     def read_into(self, buffer: memoryview) -> int:
-        if self._left or self._line.ended:
+        if self._left or self.line.ended:
             raise EndOfStream
         if not self.in_front:
             raise WouldBlock(condition=self.turn)
+        self._dry = False
         try:
-            return self._line.source.read_into(buffer)
+            return self.line.source.read_into(buffer)
+        except WouldBlock:
+            self._dry = True
+            raise
         except EndOfStream:
-            self._line.end()
+            self.line.end()
             raise
 
     def failure(self, error: OSError) -> PyncError:
-        return self._line.source.failure(error)
+        return self.line.source.failure(error)
 
-    def leave(self) -> None:
-        """Get nothing any more."""
+    def leave(self, left: bytes = b"") -> None:
+        """Get nothing any more.  May be repeated.  left: as Line.leave's."""
         self._left = True
-        self._line.leave(self)
+        self.line.leave(self, left)
         self.turn.notify()
 
 
@@ -195,6 +219,7 @@ class InLine(Participant):
     def __init__(self, session: Session, place: Place, sink: SharedSink) -> None:
         super().__init__(session, self._leave_both)
         self._place = place
+        self._line = place.line
         self._sink = sink
 
     @property
@@ -202,10 +227,35 @@ class InLine(Participant):
         return self._place.in_front and self.session.inward.stuck
 
     def advance(self) -> bool:
-        if self.session.outward.over and not self._place.in_front:
-            self._place.leave()  # it has ended, and need not wait for what may never come
-        return super().advance()
+        in_front = self._place.in_front
+        if self.session.outward.over:
+            self._give_way()
+        try:
+            return super().advance()
+        except NetworkError as error:
+            if in_front and not self._line.ended:
+                error.undelivered -= self._line.source.backlog  # that is for the next one
+            raise
+        except WouldBlock as blocked:
+            if self._keeps_others_waiting:
+                blocked.after = LOOK
+            raise
+
+    def _give_way(self) -> None:
+        """It has ended: it need not wait for what may never come, nor let others wait for that."""
+        if not self._place.in_front:
+            self._place.leave()
+        elif self._keeps_others_waiting and self._place.quiet and not self.session.inward.held:
+            self._place.leave()
+            self.session.close(Closing(patience=self.session.terms.idle))
+        else:
+            self._line.joined.add(self.session.changed, Condition.notify)
+
+    @property
+    def _keeps_others_waiting(self) -> bool:
+        return self.session.outward.over and self._place.in_front and len(self._line) > 1
 
     def _leave_both(self) -> None:
-        self._place.leave()
+        self._line.joined.discard(self.session.changed)
+        self._place.leave(self.session.inward.left)
         self._sink.release()

@@ -487,6 +487,63 @@ def test_the_turn_passes_to_who_has_been_there_longest(
         assert drain(last) == b""
 
 
+def test_one_that_has_ended_gives_up_its_turn_for_who_waits() -> None:
+    """What is written then is for that one; where nobody waits, it stays."""
+    with start(*FIRST, "--linger", "1h", HERE, "0", stdin=PIPE) as server, ExitStack() as stack:
+        first, second, third = welcomed(stack, server, 3)
+        server.send(b"one")
+        assert exactly(first, 3) == b"one"
+        for ended, follower, said in ((first, second, b"two"), (second, third, b"three")):
+            ended.shutdown(socket.SHUT_WR)
+            assert drain(ended) == b""
+            server.send(said)
+            assert exactly(follower, len(said)) == said
+        third.shutdown(socket.SHUT_WR)
+        assert silent(third, 0.1)
+        server.send(b"four")
+        assert exactly(third, 4) == b"four"
+        (last,) = welcomed(stack, server, 1)
+        assert drain(third) == b""
+        server.send(b"five")
+        assert exactly(last, 4) == b"five"
+        assert not stopped(server)
+
+
+@pytest.mark.usefixtures("_each_mover")
+def test_but_not_before_it_has_what_is_there(tmp_path: Path) -> None:
+    with (
+        file_of(BIG, tmp_path) as stdin,
+        start(*FIRST, HERE, "0", stdin=stdin) as server,
+        slow_client_of(server) as first,
+        client_of(server) as second,
+    ):
+        first.sendall(b"bye")
+        first.shutdown(socket.SHUT_WR)
+        assert server.receive(3) == b"bye"
+        assert silent(second, 0.3)
+        assert drain(first) == BIG
+        second.shutdown(socket.SHUT_WR)
+        assert drain(second) == b""
+
+
+@pytest.mark.usefixtures("_each_mover")
+def test_what_was_read_for_the_first_and_not_sent_is_for_the_next(tmp_path: Path) -> None:
+    """What the kernel had taken is lost, and counted."""
+    with (
+        file_of(BIG, tmp_path) as stdin,
+        start(*FIRST, "--send-buffer", "64k", HERE, "0", stdin=stdin) as server,
+        slow_client_of(server) as first,
+        client_of(server) as second,
+    ):
+        exactly(first, 1000)
+        assert silent(second, 0.1)
+        reset(first)
+        lost = int(server.expect(r"lost: .*; (\d+) bytes not delivered")[1])
+        rest = drain(second)
+        assert BIG.endswith(rest)
+        assert lost < len(BIG) - len(rest) < 500_000
+
+
 def test_one_that_waits_for_its_turn_ends_in_order_when_it_has_ended() -> None:
     """At once, however long the linger is, and nothing waits for it then."""
     with start(*FIRST, "--linger", "1h", HERE, "0", stdin=PIPE) as server, ExitStack() as stack:
