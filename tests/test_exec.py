@@ -45,6 +45,7 @@ each_stream = pytest.mark.parametrize("kind", STREAMS)
     [
         (("-e", "nosuch"), "--exec: cannot run 'nosuch': No such file or directory"),
         (("-e", "/etc/passwd"), "--exec: cannot run '/etc/passwd': Permission denied"),
+        (("-e", "/tmp"), "--exec: cannot run '/tmp': Is a directory"),
         (("-e", ""), "--exec: '' is not a command: there is no program in it"),
         (("-e", " "), "--exec: ' ' is not a command: there is no program in it"),
         (("-e", "cat 'x"), '--exec: "cat \'x" is not a command: a quotation in it does not end'),

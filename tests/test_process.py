@@ -314,14 +314,25 @@ def test_many_clients_do_not_stand_in_the_way_of_that(loop: Loop) -> None:
         ("nosuch", "No such file or directory"),
         ("./nosuch", "No such file or directory"),
         ("/etc/passwd", "Permission denied"),
-        ("/", "No such file or directory"),
-        ("empty", "Exec format error"),
+        ("/etc/passwd/nosuch", "Not a directory"),
+        ("/", "Is a directory"),
+        ("folder", "Is a directory"),
+        ("plain", "Permission denied"),
+        (
+            "empty",
+            "Exec format error; a script without #! in its first line is for --sh-exec",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_named(loop: Loop, tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "empty").touch(mode=0o755)
+    (tmp_path / "plain").touch(mode=0o644)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "also").mkdir()
+    (tmp_path / "also" / "plain").mkdir()
+    search = [tmp_path / place for place in ("empty", "nosuch", "also", ".")]
     with pytest.raises(LocalError) as error:
-        Command([name], {"PATH": str(tmp_path)}).start(loop, {})
+        Command([name], {"PATH": ":".join(map(str, search))}).start(loop, {})
     assert str(error.value) == f"--exec: cannot run {name!r}: {reason}"
     assert type(error.value) is LocalError
 

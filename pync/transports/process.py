@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +36,8 @@ from pync.transports.sockets import NO_DESCRIPTOR, reason
 HANGUP_GRACE = 2.0  # seconds that a program gets to end once it has been hung up
 KILL_GRACE = 1.0  # seconds that the kernel gets to end it then
 EVERY_SIGNAL = signal.valid_signals()
+NO_SCRIPT = "; a script without #! in its first line is for --sh-exec"
+TELLING = errno.EACCES, errno.EISDIR, errno.ENOENT  # of several reasons, the first of these
 LOOK = 0.02  # seconds between looks at what no descriptor tells of
 
 
@@ -71,7 +74,8 @@ class Command:
 
     def _cannot_run(self, error: OSError) -> LocalError:
         kind = OutOfDescriptors if error.errno in NO_DESCRIPTOR else LocalError
-        return kind(f"--exec: cannot run {self._name!r}: {reason(error)}")
+        way_out = NO_SCRIPT if error.errno == errno.ENOEXEC else ""
+        return kind(f"--exec: cannot run {self._name!r}: {reason(error)}{way_out}")
 
     def start(self, loop: Loop, variables: Mapping[str, str]) -> Process:
         """Run it, with these variables as its environment.  Raises LocalError."""
@@ -213,9 +217,21 @@ def exit_descriptor(pid: int) -> int | None:
 def found(name: str, variables: Mapping[str, str]) -> str:
     """The path of a program.  Raises OSError."""
     folders = [""] if "/" in name else os.get_exec_path(variables)
-    existing = [path for folder in folders if (path := Path(folder, name)).is_file()]
-    runnable = [path for path in existing if os.access(path, os.X_OK)]
-    if not runnable:
-        number = errno.EACCES if existing else errno.ENOENT
-        raise OSError(number, os.strerror(number))
-    return str(runnable[0])
+    obstacles = {path: obstacle(path) for path in (Path(folder, name) for folder in folders)}
+    for path, number in obstacles.items():
+        if not number:
+            return str(path)
+    numbers = [*obstacles.values()]
+    number = next((each for each in TELLING if each in numbers), numbers[0])
+    raise OSError(number, os.strerror(number))
+
+
+def obstacle(path: Path) -> int:
+    """The system's number for why this cannot be run; 0 if it seems that it can."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return error.errno or errno.ENOENT
+    if stat.S_ISDIR(mode):
+        return errno.EISDIR
+    return 0 if os.access(path, os.X_OK) else errno.EACCES
