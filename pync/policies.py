@@ -145,7 +145,7 @@ class Line:
         return len(self._places)
 
     def leave(self, place: Place, left: bytes) -> None:
-        """left: what it was given and has not sent, which is the next one's unless all has ended."""
+        """left: what it was given and has not sent; the next one's, unless the source has ended."""
         self._places.pop(place, None)
         if place is self.front:
             if left and not self.ended:
