@@ -70,7 +70,7 @@ def test_a_listener_that_comes_late_is_reached() -> None:
     assert result.err.endswith(f"Connection to {HERE} {port} port [tcp/*] succeeded!\n")
 
 
-@pytest.mark.parametrize(("retries", "attempts"), [(1, 2), (3, 4)])
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (3, 4)])
 def test_as_many_attempts_are_made_as_were_asked_for(retries: int, attempts: int) -> None:
     port = free_port()
     with start("-nv", "--retry", str(retries), *QUICK, HERE, str(port)) as pync:
@@ -195,6 +195,22 @@ def test_output_goes_on_from_peer_to_peer_into_one_pipe() -> None:
             with next_client(listener) as peer:
                 peer.sendall(word)
         pync.expect("onetwo", "out")
+
+
+def test_somebody_who_only_sends_comes_back_as_well() -> None:
+    with dialling("--reconnect", "-v", "--send-only", stdin=PIPE) as (pync, listener):
+        with next_client(listener) as peer:
+            pync.send(b"one")
+            assert peer.recv(100) == b"one"
+            peer.sendall(b"who listens?")
+        pync.expect("has closed the connection")
+        pync.send(b"two")
+        with next_client(listener) as peer:
+            assert peer.recv(100) == b"two"
+            pync.end()
+            assert drain(peer) == b""
+        result = pync.finish()
+    assert (result.status, result.out) == (0, b"")
 
 
 def test_an_idle_peer_is_left_for_another_connection() -> None:
