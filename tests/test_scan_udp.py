@@ -6,7 +6,9 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -133,6 +135,49 @@ def test_an_answer_can_be_shown() -> None:
         status, _, err = scan("--banner", "-n", HERE, answering.port)
     assert err.splitlines()[1:] == [f"{HERE} {answering.port} says: \\x00yes"]
     assert status == 0
+
+
+# --- a host that limits its refusals, as Linux does over a link: six, and then one a second ---
+
+LINK = """
+ip link add near type veth peer name far netns {}
+ip link set near up
+ip address add 10.9.0.1/24 dev near
+"""
+FAR = "10.9.0.2"
+
+
+@contextmanager
+def link() -> Iterator[Namespace]:
+    """A network with FAR in it, which is another one, where nobody listens."""
+    with Namespace() as there, Namespace(LINK.format(there.pid)) as here:
+        script = f"ip link set far up && ip address add {FAR}/24 dev far"
+        with there.program("sh", "-c", script) as shell:
+            assert shell.finish().status == 0
+        yield here
+
+
+def test_who_limits_its_refusals_is_asked_again_slowly() -> None:
+    with link() as here, here.pync("-zu", "-v", "-w", "300ms", FAR, "20001-20009") as pync:
+        result = pync.finish()
+    assert result.err.splitlines()[-1].endswith(" s: 0 open, 9 closed, 0 filtered")
+    assert result.status == 1
+
+
+def test_where_too_many_are_silent_they_are_told_as_doubtful() -> None:
+    words = ("-zu", "-v", "-n", "--json", "-w", "300ms", FAR, "20001-20200")
+    with link() as here, here.pync(*words) as pync:
+        _, out, err = pync.finish(within=5)
+    found = [json.loads(line) for line in out.splitlines()]
+    reasons = Counter(one["reason"] for one in found if one["state"] == "open|filtered")
+    ((reason, doubtful),) = reasons.items()
+    assert reason == "No answer, and the host limits its refusals"
+    assert len(found) == 200
+    assert 190 <= doubtful <= 194
+    assert err.splitlines()[-1] == (
+        f"{doubtful} of the silent ports may be closed, "
+        "since refusals are limited: -i 1 gives them time"
+    )
 
 
 # --- questions ---

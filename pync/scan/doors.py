@@ -1,4 +1,4 @@
-"""From targets to doors: a port of a host, with all the addresses that it may be behind."""
+"""Doors: a port of a host, with all the addresses that it may be behind; from targets to them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,62 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pync.errors import ResolveError
 from pync.scan.targets import Hosts
+from pync.scan.trial import Outcome, Trial
 from pync.stream import EndOfStream
 from pync.transports.inet import InetAddress, Lookup
 
 AHEAD = 16  # names that are looked up before their turn comes
+
+
+class Host:
+    """What all the doors of one have in common.
+
+    busy: how many of them are being tried for the first time.  refuses: whether one did.
+    silent: those that are to be asked again.  queued: whether that has a time.
+    unmoved: how many in a row still were silent then.  given_up: no more are asked again.
+    """
+
+    __slots__ = ("busy", "given_up", "queued", "refuses", "silent", "unmoved")
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self.refuses = False
+        self.silent: deque[Door] = deque()
+        self.queued = False
+        self.unmoved = 0
+        self.given_up = False
+
+
+class Door:
+    """A port whose addresses are being tried: the best that one of them says counts."""
+
+    __slots__ = ("addresses", "again", "best", "host", "under_way", "untried")
+
+    def __init__(self, addresses: list[InetAddress], host: Host, *, again: bool = False) -> None:
+        self.addresses = addresses
+        self.host = host
+        self.again = again
+        self.untried = addresses[:]
+        self.under_way: list[UnderWay] = []
+        self.best: Outcome | None = None
+
+    def note(self, outcome: Outcome) -> None:
+        if self.best is None or outcome.state > self.best.state:
+            self.best = outcome
+
+
+class UnderWay:
+    """A task: a trial that the loop waits for."""
+
+    def __init__(self, trial: Trial, door: Door, over: Callable[[UnderWay], None]) -> None:
+        self.trial = trial
+        self.door = door
+        self._over = over
+
+    def advance(self) -> bool:
+        self.trial.advance()
+        self._over(self)
+        return False
 
 
 class Doors:
@@ -37,14 +89,16 @@ class Doors:
         self._complain = complain
         self._lookups: deque[Lookup] = deque()
         self._addresses: list[InetAddress] = []
+        self._host = Host()
         self._ports: Iterator[int] = iter(())
 
-    def next(self) -> list[InetAddress]:
-        """The addresses of one.  Raises WouldBlock, EndOfStream, or UsageError."""
+    def next(self) -> Door:
+        """Raises WouldBlock, EndOfStream, or UsageError."""
         while True:
             for port in self._ports:
-                return [address.at(port) for address in self._addresses]
+                return Door([address.at(port) for address in self._addresses], self._host)
             self._addresses = self._next_host()
+            self._host = Host()
             self._ports = iter(self._ports_of_a_host() if self._addresses else ())
 
     def _next_host(self) -> list[InetAddress]:
@@ -59,6 +113,10 @@ class Doors:
             found = []
         self._lookups.popleft()
         return self._usable(found) if found else []
+
+    def outcomes(self, best: Outcome, door: Door) -> Iterable[Outcome]:  # noqa: ARG002
+        """What is to be told now that `best` has become of a door."""
+        return (best,)
 
     def close(self) -> None:
         for lookup in self._lookups:

@@ -35,6 +35,7 @@ class Report:
         self, environment: Environment, wanted: Wanted, numeric: bool, records: Sink | None
     ) -> None:
         self.counts: Counter[State] = Counter()
+        self._doubtful = 0
         self._environment = environment
         self._wanted = wanted
         self._numeric = numeric
@@ -49,6 +50,7 @@ class Report:
 
     def tell(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
+        self._doubtful += outcome.doubtful
         if self._records:
             self._unwritten += self._record(outcome)
         if outcome.state is State.OPEN:
@@ -100,6 +102,9 @@ class Report:
         if self._wanted.summary:
             found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
             self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
+            if self._doubtful:
+                limited = "may be closed, since refusals are limited: -i 1 gives them time"
+                self.say(f"{self._doubtful:,} of the silent ports {limited}")
 
     def _states(self) -> list[State]:
         """Those that people ask for, and the one that datagrams alone have if there is any."""

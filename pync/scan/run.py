@@ -11,6 +11,7 @@ from pync.environment import Environment
 from pync.errors import NetworkError
 from pync.loop import Loop
 from pync.options import Options
+from pync.scan.again import Again
 from pync.scan.doors import Doors
 from pync.scan.report import Progress, Report, Wanted
 from pync.scan.scan import Scan
@@ -44,7 +45,8 @@ def scan(
     resolver = Resolver(loop)
     look_up = functools.partial(find, resolver, options)
     usable = functools.partial(inet.within_reach, options=options)
-    doors = Doors(hosts, order(options, ports), look_up, usable, complaint(options, report))
+    kind = functools.partial(Again, loop.clock) if options.udp else Doors
+    doors = kind(hosts, order(options, ports), look_up, usable, complaint(options, report))
     knocker = Knocker(options)
     most = parallel(options)
     task = Scan(loop, doors, trials(options, loop, knocker), report, most, options.interval or 0)
