@@ -88,15 +88,20 @@ def test_each_port_is_found_as_it_is(closed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"), [(lambda _: b"yes", 0), (silent, 0)], ids=["answers", "is silent"]
+    ("answer", "status"), [(lambda _: b"yes", 0), (silent, 1)], ids=["answers", "is silent"]
 )
-def test_what_is_not_refused_may_be_open(
+def test_only_an_answer_makes_it_open(
     closed: int, answer: Callable[[int], bytes | None], status: int
 ) -> None:
-    """As with one port alone."""
     with Answering(answer) as there:
         assert scan("-w", "200ms", HERE, there.port, closed) == (status, b"", "")
-    assert scan("-w", "200ms", HERE, closed, f"{closed}-{closed}") == (1, b"", "")
+
+
+@pytest.mark.parametrize(("words", "status"), [((), 0), (("--json",), 1)], ids=["alone", "a scan"])
+def test_one_port_alone_need_not_answer(words: tuple[str, ...], status: int) -> None:
+    """Scripts that were written for Debian's nc rely on it."""
+    with Answering(silent) as mute:
+        assert scan("-w", "200ms", *words, HERE, mute.port).status == status
 
 
 def test_what_is_asked_is_asked_twice() -> None:

@@ -45,8 +45,8 @@ class Report:
 
     @property
     def found(self) -> bool:
-        """Whether a port is open, or may be."""
-        return bool(self.counts[State.OPEN] or self.counts[State.UNANSWERED])
+        """Whether a port is open for sure."""
+        return self.counts[State.OPEN] > 0
 
     def tell(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
