@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -102,6 +103,36 @@ def test_one_port_alone_need_not_answer(words: tuple[str, ...], status: int) -> 
     """Scripts that were written for Debian's nc rely on it."""
     with Answering(silent) as mute:
         assert scan("-w", "200ms", *words, HERE, mute.port).status == status
+
+
+def test_one_port_alone_that_refuses_is_told_as_any_that_does(closed: int) -> None:
+    told = f"pync: connect to {HERE} port {closed} (udp) failed: Connection refused\n"
+    assert scan("-v", HERE, closed) == (1, b"", told)
+    assert scan(HERE, closed) == (1, b"", "")
+
+
+# Writes what comes to the port as hexadecimals, a line each, and answers nothing.
+HEARING = """
+import socket, sys
+heard = socket.socket(type=socket.SOCK_DGRAM)
+heard.bind(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    print(heard.recv(65536).hex() or "nothing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("port", [53, 54, 161])
+def test_one_port_alone_is_asked_what_a_scan_would_ask(port: int) -> None:
+    with (
+        Namespace() as network,
+        network.program(sys.executable, "-c", HEARING, str(port)) as hearing,
+    ):
+        hearing.expect("ready", "out")
+        with network.pync("-zu", "-w", "100ms", HERE, port) as pync:
+            assert pync.finish().status == 0
+        asked = [question.hex() or "nothing" for question in questions(port)]
+        hearing.expect("\n".join(["ready", *asked, ""]), "out")
 
 
 def test_what_is_asked_is_asked_twice() -> None:
