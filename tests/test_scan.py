@@ -46,7 +46,7 @@ from pync.scan.report import Report, Wanted
 from pync.scan.scan import BATCH, Scan
 from pync.scan.targets import Hosts, read_host, read_ports
 from pync.scan.trial import Outcome, State, Trial
-from pync.stream import WouldBlock
+from pync.stream import EndOfStream, WouldBlock
 from pync.transports.inet import InetAddress
 from pync.transports.knocker import Knocker
 
@@ -329,8 +329,9 @@ def scan_name(
     notes = notes or Notes()
     before = descriptors()
     known = Known([InetAddress(socket.AF_INET, (host, 0), "tcp", "name") for host in addresses])
-    doors = Doors([Hosts(("name",), 1)], lambda: ports, lambda _: known, list, notes.say)
+    hosts = [Hosts(("name",), 1)]
     with Loop() as loop:
+        doors = Doors(loop, hosts, lambda: ports, lambda _: known, PATIENCE, list, notes.say)
         knocker = Knocker(Options())
         task = Scan(
             loop,
@@ -440,7 +441,7 @@ def test_hosts_may_come_from_a_file(street: Street, tmp_path: Path, way: str) ->
         name, stdin = (str(path), NULL) if way == "file" else ("-", file)
         result = scan("-4", "--json", "--hosts-from", name, port, stdin=stdin)
     hosts = [json.loads(line)["host"] for line in result.out.splitlines()]
-    assert hosts == ["127.0.0.5", "localhost", "127.0.0.8", "127.0.0.9"]
+    assert sorted(hosts) == ["127.0.0.5", "127.0.0.8", "127.0.0.9", "localhost"]
     assert re.fullmatch("pync: cannot resolve no.such.host.invalid: .+\n", result.err)
     assert result.status == 0
 
@@ -474,6 +475,50 @@ def test_a_host_without_an_address(street: Street) -> None:
         status, out, err = scan(options, "no.such.host.invalid", port, "1-1")
         assert (status, out) == (1, b"")
         assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+
+
+class Unknown(NamedTuple):
+    """A name that nobody answers for."""
+
+    def finish(self) -> list[InetAddress]:
+        raise WouldBlock
+
+    def abandon(self) -> None:
+        pass
+
+
+def test_a_dead_name_holds_up_no_other() -> None:
+    """It has its time, and then it is told."""
+    told: list[str] = []
+    lookups = {
+        "dead": Unknown(),
+        "here": Known([InetAddress(socket.AF_INET, (HERE, 0), "tcp", "here")]),
+    }
+    hosts = [Hosts(("dead", "here"), 2)]
+    with Loop() as loop:
+        doors = Doors(loop, hosts, lambda: [1], lookups.__getitem__, 0.1, list, told.append)
+        (address,) = doors.next().addresses
+        assert (address.host, address.port, told) == (HERE, 1, [])
+        with pytest.raises(WouldBlock) as waits:
+            doors.next()
+        assert waits.value.condition
+        loop.run(Nap())
+        with pytest.raises(EndOfStream):
+            doors.next()
+    assert told == ["cannot resolve dead: timed out"]
+
+
+class Nap:
+    """A task that lasts for a while."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def advance(self) -> bool:
+        if self._over:
+            return False
+        self._over = True
+        raise WouldBlock(after=0.2)
 
 
 # --- order and pace ---

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
+from pync.loop import Loop
 from pync.scan.doors import Door, Doors, Host
 from pync.scan.trial import Outcome, State
 from pync.stream import NEVER, EndOfStream, WouldBlock
@@ -32,9 +33,9 @@ ALL = 1000  # silent ports of all hosts
 class Again(Doors):
     """Doors, and those that are silent once more."""
 
-    def __init__(self, clock: Callable[[], float], *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._clock = clock
+    def __init__(self, loop: Loop, *arguments: Any) -> None:
+        super().__init__(loop, *arguments)
+        self._clock = loop.clock
         self._held = 0
         self._hosts: list[tuple[float, int, Host]] = []  # a heap: when to ask which
         self._count = itertools.count()

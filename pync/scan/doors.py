@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pync.errors import ResolveError
+from pync.loop import Loop
 from pync.scan.targets import Hosts
 from pync.scan.trial import Outcome, Trial
-from pync.stream import EndOfStream
+from pync.stream import Condition, EndOfStream, WouldBlock
 from pync.transports.inet import InetAddress, Lookup
 
 AHEAD = 16  # names that are looked up before their turn comes
@@ -66,28 +67,73 @@ class UnderWay:
         return False
 
 
-class Doors:
-    """Gives them one after the other, each host's ports together.
+class Finding:
+    """A task: looks up a host until `deadline`.  over: called with the host, once it is.
 
-    look_up: of a host's name or number.  usable: those of its addresses that can be tried,
-    or UsageError.  ports: those of a host, in the order wanted.
-    complain: told of names without an address, which have no doors.
+    addresses: where it is; none if error says why.
     """
 
     def __init__(
         self,
+        name: str,
+        lookup: Lookup,
+        clock: Callable[[], float],
+        deadline: float,
+        over: Callable[[Finding], None],
+    ) -> None:
+        self.lookup = lookup
+        self.addresses: list[InetAddress] = []
+        self.error = ""
+        self._name = name
+        self._clock = clock
+        self._deadline = deadline
+        self._over = over
+
+    def advance(self) -> bool:
+        try:
+            self.addresses = self.lookup.finish()
+        except WouldBlock as blocked:
+            if self._clock() < self._deadline:
+                blocked.until = self._deadline
+                raise
+            self.lookup.abandon()
+            self.error = f"cannot resolve {self._name}: timed out"
+        except ResolveError as error:
+            self.error = str(error)
+        self._over(self)
+        return False
+
+
+class Doors:
+    """Gives them one after the other, each host's ports together.
+
+    The host comes first whose address is known first: none waits for a dead name.
+
+    look_up: of a host's name or number.  patience: seconds that it has.  usable: those of
+    its addresses that can be tried, or UsageError.  ports: those of a host, in the order
+    wanted.  complain: told of names without an address, which have no doors.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
         hosts: Sequence[Hosts],
         ports: Callable[[], Iterable[int]],
         look_up: Callable[[str], Lookup],
+        patience: float,
         usable: Callable[[list[InetAddress]], list[InetAddress]],
         complain: Callable[[str], None],
     ) -> None:
+        self._loop = loop
         self._names = (str(host) for some in hosts for host in some.each)
         self._ports_of_a_host = ports
         self._look_up = look_up
+        self._patience = patience
         self._usable = usable
         self._complain = complain
-        self._lookups: deque[Lookup] = deque()
+        self._sought: set[Finding] = set()
+        self._found: deque[Finding] = deque()
+        self._changed = Condition()
         self._addresses: list[InetAddress] = []
         self._host = Host()
         self._ports: Iterator[int] = iter(())
@@ -102,22 +148,35 @@ class Doors:
             self._ports = iter(self._ports_of_a_host() if self._addresses else ())
 
     def _next_host(self) -> list[InetAddress]:
-        for name in itertools.islice(self._names, AHEAD - len(self._lookups)):
-            self._lookups.append(self._look_up(name))
-        if not self._lookups:
-            raise EndOfStream
-        try:
-            found = self._lookups[0].finish()
-        except ResolveError as error:
-            self._complain(str(error))
-            found = []
-        self._lookups.popleft()
-        return self._usable(found) if found else []
+        self._look_ahead()
+        if not self._found:
+            raise WouldBlock(condition=self._changed) if self._sought else EndOfStream
+        found = self._found.popleft()
+        if found.error:
+            self._complain(found.error)
+        return self._usable(found.addresses) if found.addresses else []
+
+    def _look_ahead(self) -> None:
+        room = AHEAD - len(self._sought) - len(self._found)
+        for name in itertools.islice(self._names, max(0, room)):
+            deadline = self._loop.clock() + self._patience
+            finding = Finding(name, self._look_up(name), self._loop.clock, deadline, self._over)
+            self._sought.add(finding)
+            try:
+                finding.advance()
+            except WouldBlock:
+                self._loop.spawn(finding)
+
+    def _over(self, finding: Finding) -> None:
+        self._sought.remove(finding)
+        self._found.append(finding)
+        self._changed.notify()
 
     def outcomes(self, best: Outcome, door: Door) -> Iterable[Outcome]:  # noqa: ARG002
         """What is to be told now that `best` has become of a door."""
         return (best,)
 
     def close(self) -> None:
-        for lookup in self._lookups:
-            lookup.abandon()
+        for finding in self._sought:
+            self._loop.cancel(finding)
+            finding.lookup.abandon()

@@ -27,6 +27,7 @@ from pync.transports.resolver import Resolver
 MOST_AT_A_TIME = 1000
 KEPT_FREE = 32  # descriptors, for all but the scan's sockets
 PATIENCE = 2.0  # seconds that each port has, if no option says otherwise
+LOOKUP_LEAST = 2.0  # seconds that a name has at least
 
 
 def scan(
@@ -45,8 +46,16 @@ def scan(
     resolver = Resolver(loop)
     look_up = functools.partial(find, resolver, options)
     usable = functools.partial(inet.within_reach, options=options)
-    kind = functools.partial(Again, loop.clock) if options.udp else Doors
-    doors = kind(hosts, order(options, ports), look_up, usable, complaint(options, report))
+    kind = Again if options.udp else Doors
+    doors = kind(
+        loop,
+        hosts,
+        order(options, ports),
+        look_up,
+        max(patience(options), LOOKUP_LEAST),
+        usable,
+        complaint(options, report),
+    )
     knocker = Knocker(options)
     most = parallel(options)
     task = Scan(loop, doors, trials(options, loop, knocker), report, most, options.interval or 0)
@@ -85,7 +94,8 @@ def protocol(options: Options) -> str:
 
 
 def find(resolver: Resolver, options: Options, host: str) -> Lookup:
-    return resolver.look_up(host, 0, protocol(options), options, "scan")
+    """Each host with a share of its own, so that none waits for dead ones."""
+    return resolver.look_up(host, 0, protocol(options), options, host)
 
 
 def port_numbers(options: Options) -> list[int]:
@@ -126,12 +136,15 @@ def parallel(options: Options) -> int:
     return max(1, min(options.parallel or MOST_AT_A_TIME, limit))
 
 
+def patience(options: Options) -> float:
+    return options.connect_limit or PATIENCE
+
+
 def trials(options: Options, loop: Loop, knocker: Knocker) -> Callable[[InetAddress], Trial]:
     """What begins one."""
-    patience = options.connect_limit or PATIENCE
     kind: type[Trial] = Hearing if options.banner else Trial
     connect: Callable[[InetAddress], Attempt] = knocker.connect
     if options.udp:
         kind = Asking
         connect = functools.partial(transport("udp").connect, options=options)
-    return lambda address: kind(connect(address), address, loop.clock, patience)
+    return lambda address: kind(connect(address), address, loop.clock, patience(options))
