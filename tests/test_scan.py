@@ -396,6 +396,15 @@ def test_a_local_end_of_another_family_is_a_mistake() -> None:
     assert scan("-s", HERE, "::1", "1-1") == (2, b"", told)
 
 
+@needs_ipv6
+def test_of_many_hosts_one_may_be_of_another_family(street: Street, tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("::1\n127.0.0.1\n")
+    told = f"pync: --source {HERE} and ::1 are of different families\n"
+    for port, status in ((street.open(), 0), (street.closed(), 1)):
+        assert scan("-s", HERE, "--hosts-from", path, port) == (status, b"", told)
+
+
 def test_the_descriptors_that_there_are_have_to_do(street: Street) -> None:
     """Also where more are silent than there can be sockets."""
 

@@ -68,10 +68,7 @@ class UnderWay:
 
 
 class Finding:
-    """A task: looks up a host until `deadline`.  over: called with the host, once it is.
-
-    addresses: where it is; none if error says why.
-    """
+    """A task: looks up a host until `deadline`.  over: called with this, once it is."""
 
     def __init__(
         self,
@@ -82,8 +79,8 @@ class Finding:
         over: Callable[[Finding], None],
     ) -> None:
         self.lookup = lookup
-        self.addresses: list[InetAddress] = []
-        self.error = ""
+        self._addresses: list[InetAddress] = []
+        self._error: ResolveError | None = None
         self._name = name
         self._clock = clock
         self._deadline = deadline
@@ -91,17 +88,23 @@ class Finding:
 
     def advance(self) -> bool:
         try:
-            self.addresses = self.lookup.finish()
+            self._addresses = self.lookup.finish()
         except WouldBlock as blocked:
             if self._clock() < self._deadline:
                 blocked.until = self._deadline
                 raise
             self.lookup.abandon()
-            self.error = f"cannot resolve {self._name}: timed out"
+            self._error = ResolveError(f"cannot resolve {self._name}: timed out")
         except ResolveError as error:
-            self.error = str(error)
+            self._error = error
         self._over(self)
         return False
+
+    def result(self) -> list[InetAddress]:
+        """The host's addresses, once it is over.  Raises ResolveError."""
+        if self._error:
+            raise self._error
+        return self._addresses
 
 
 class Doors:
@@ -110,8 +113,8 @@ class Doors:
     The host comes first whose address is known first: none waits for a dead name.
 
     look_up: of a host's name or number.  patience: seconds that it has.  usable: those of
-    its addresses that can be tried, or UsageError.  ports: those of a host, in the order
-    wanted.  complain: told of names without an address, which have no doors.
+    its addresses that can be tried, or PyncError.  ports: those of a host, in the order
+    wanted.  complain: told of hosts without an address, which have no doors.
     """
 
     def __init__(
@@ -152,9 +155,11 @@ class Doors:
         if not self._found:
             raise WouldBlock(condition=self._changed) if self._sought else EndOfStream
         found = self._found.popleft()
-        if found.error:
-            self._complain(found.error)
-        return self._usable(found.addresses) if found.addresses else []
+        try:
+            return self._usable(found.result())
+        except ResolveError as error:
+            self._complain(str(error))
+            return []
 
     def _look_ahead(self) -> None:
         room = AHEAD - len(self._sought) - len(self._found)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from pync.address import is_one_port
 from pync.environment import Environment
-from pync.errors import NetworkError
+from pync.errors import NetworkError, ResolveError, UsageError
 from pync.loop import Loop
 from pync.options import Options
 from pync.scan.again import Again
@@ -45,7 +45,7 @@ def scan(
     report = Report(environment, wanted(options, hosts), options.nodns, records)
     resolver = Resolver(loop)
     look_up = functools.partial(find, resolver, options)
-    usable = functools.partial(inet.within_reach, options=options)
+    usable = functools.partial(inet.within_reach if len(hosts) == 1 else reachable, options=options)
     kind = Again if options.udp else Doors
     doors = kind(
         loop,
@@ -96,6 +96,14 @@ def protocol(options: Options) -> str:
 def find(resolver: Resolver, options: Options, host: str) -> Lookup:
     """Each host with a share of its own, so that none waits for dead ones."""
     return resolver.look_up(host, 0, protocol(options), options, host)
+
+
+def reachable(addresses: list[InetAddress], options: Options) -> list[InetAddress]:
+    """As inet.within_reach, but of many hosts one may be out of it: that is no mistake."""
+    try:
+        return inet.within_reach(addresses, options)
+    except UsageError as error:
+        raise ResolveError(str(error)) from None
 
 
 def port_numbers(options: Options) -> list[int]:
