@@ -279,7 +279,8 @@ def test_a_connection_that_is_cut_at_once_was_accepted() -> None:
     """What counts is that somebody listens there."""
     with serving(cut, 4) as port:
         for _ in range(4):
-            assert states(HERE, f"{port}-{port}") == {port: "open"}
+            (one,) = records(HERE, f"{port}-{port}")
+            assert (one["state"], one["reason"]) == ("open", None)
 
 
 def cut(client: socket.socket) -> None:
@@ -331,7 +332,9 @@ def scan_name(
     known = Known([InetAddress(socket.AF_INET, (host, 0), "tcp", "name") for host in addresses])
     hosts = [Hosts(("name",), 1)]
     with Loop() as loop:
-        doors = Doors(loop, hosts, lambda: ports, lambda _: known, PATIENCE, list, notes.say)
+        doors = Doors(
+            loop, hosts, lambda: ports, lambda _: known, PATIENCE, list, notes.tell_missing
+        )
         knocker = Knocker(Options())
         task = Scan(
             loop,
@@ -449,8 +452,11 @@ def test_hosts_may_come_from_a_file(street: Street, tmp_path: Path, way: str) ->
     with path.open("rb") as file:
         name, stdin = (str(path), NULL) if way == "file" else ("-", file)
         result = scan("-4", "--json", "--hosts-from", name, port, stdin=stdin)
-    hosts = [json.loads(line)["host"] for line in result.out.splitlines()]
-    assert sorted(hosts) == ["127.0.0.5", "127.0.0.8", "127.0.0.9", "localhost"]
+    found = {one["host"]: one["state"] for one in map(json.loads, result.out.splitlines())}
+    assert found.keys() == {
+        *("127.0.0.5", "127.0.0.8", "127.0.0.9", "localhost", "no.such.host.invalid"),
+    }
+    assert found["no.such.host.invalid"] == "unresolved"
     assert re.fullmatch("pync: cannot resolve no.such.host.invalid: .+\n", result.err)
     assert result.status == 0
 
@@ -480,10 +486,16 @@ def test_a_bad_file_is_told_before_anything_is_tried(
 def test_a_host_without_an_address(street: Street) -> None:
     port = street.open()
     assert scan("no.such.host.invalid", port, "1-1") == (1, b"", "")
-    for options in ("-v", "--json"):
-        status, out, err = scan(options, "no.such.host.invalid", port, "1-1")
-        assert (status, out) == (1, b"")
-        assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+    status, out, err = scan("-v", "no.such.host.invalid", port, "1-1")
+    assert (status, out) == (1, b"")
+    assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+
+
+def test_json_has_an_object_for_a_host_without_an_address() -> None:
+    (one,) = records("no.such.host.invalid", "1-9")
+    assert one.pop("reason").startswith("cannot resolve no.such.host.invalid: ")
+    assert {field for field in one if one[field] is not None} == {"host", "state"}
+    assert (one["host"], one["state"]) == ("no.such.host.invalid", "unresolved")
 
 
 class Unknown(NamedTuple):
@@ -498,14 +510,18 @@ class Unknown(NamedTuple):
 
 def test_a_dead_name_holds_up_no_other() -> None:
     """It has its time, and then it is told."""
-    told: list[str] = []
+    told: list[tuple[str, str]] = []
+
+    def complain(name: str, why: str) -> None:
+        told.append((name, why))
+
     lookups = {
         "dead": Unknown(),
         "here": Known([InetAddress(socket.AF_INET, (HERE, 0), "tcp", "here")]),
     }
     hosts = [Hosts(("dead", "here"), 2)]
     with Loop() as loop:
-        doors = Doors(loop, hosts, lambda: [1], lookups.__getitem__, 0.1, list, told.append)
+        doors = Doors(loop, hosts, lambda: [1], lookups.__getitem__, 0.1, list, complain)
         (address,) = doors.next().addresses
         assert (address.host, address.port, told) == (HERE, 1, [])
         with pytest.raises(WouldBlock) as waits:
@@ -514,7 +530,7 @@ def test_a_dead_name_holds_up_no_other() -> None:
         loop.run(Nap())
         with pytest.raises(EndOfStream):
             doors.next()
-    assert told == ["cannot resolve dead: timed out"]
+    assert told == [("dead", "cannot resolve dead: timed out")]
 
 
 class Nap:

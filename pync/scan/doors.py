@@ -81,7 +81,7 @@ class Finding:
         self.lookup = lookup
         self._addresses: list[InetAddress] = []
         self._error: ResolveError | None = None
-        self._name = name
+        self.name = name
         self._clock = clock
         self._deadline = deadline
         self._over = over
@@ -94,7 +94,7 @@ class Finding:
                 blocked.until = self._deadline
                 raise
             self.lookup.abandon()
-            self._error = ResolveError(f"cannot resolve {self._name}: timed out")
+            self._error = ResolveError(f"cannot resolve {self.name}: timed out")
         except ResolveError as error:
             self._error = error
         self._over(self)
@@ -114,7 +114,7 @@ class Doors:
 
     look_up: of a host's name or number.  patience: seconds that it has.  usable: those of
     its addresses that can be tried, or PyncError.  ports: those of a host, in the order
-    wanted.  complain: told of hosts without an address, which have no doors.
+    wanted.  complain: told of a host that has no doors, and why.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Doors:
         look_up: Callable[[str], Lookup],
         patience: float,
         usable: Callable[[list[InetAddress]], list[InetAddress]],
-        complain: Callable[[str], None],
+        complain: Callable[[str, str], None],
     ) -> None:
         self._loop = loop
         self._names = (str(host) for some in hosts for host in some.each)
@@ -158,7 +158,7 @@ class Doors:
         try:
             return self._usable(found.result())
         except ResolveError as error:
-            self._complain(str(error))
+            self._complain(found.name, str(error))
             return []
 
     def _look_ahead(self) -> None:

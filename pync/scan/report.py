@@ -20,8 +20,10 @@ service = functools.cache(service_name)
 
 
 class Wanted(NamedTuple):
-    """What is said: ports that are open; those that are not; what open ones say; the sum."""
+    """What is said: hosts without an address; ports that are open; those that are not; what
+    open ones say; the sum."""
 
+    missing: bool = False
     opened: bool = False
     others: bool = False
     banners: bool = False
@@ -58,6 +60,13 @@ class Report:
         elif self._wanted.others:
             self._tell_other(outcome)
 
+    def tell_missing(self, host: str, why: str) -> None:
+        """Of a host whose ports cannot be tried.  Of the only one the exit status tells."""
+        if self._records:
+            self._unwritten += record(host=host, state="unresolved", reason=why)
+        if self._wanted.missing:
+            self.say(f"pync: {why}")
+
     def _tell_open(self, outcome: Outcome) -> None:
         if self._wanted.opened:
             self.say(f"Connection to {outcome.peer.reached(self._numeric)} succeeded!")
@@ -74,18 +83,19 @@ class Report:
     def _record(self, outcome: Outcome) -> bytes:
         peer = outcome.peer
         known = "*" if self._numeric else service(peer.port, peer.protocol)
-        fields = {
-            "host": peer.name or peer.host,
-            "address": peer.host,
-            "port": peer.port,
-            "protocol": peer.protocol,
-            "state": outcome.state.words,
-            "service": None if known == "*" else known,
-            "reason": outcome.reason or None,
-            "banner": as_text(outcome.said) if self._wanted.banners and outcome.said else None,
-            "seconds": round(outcome.seconds, 6),
-        }
-        return json.dumps(fields).encode() + b"\n"
+        reason = None if outcome.state is State.OPEN else outcome.reason
+        said = as_text(outcome.said) if self._wanted.banners and outcome.said else None
+        return record(
+            host=peer.name or peer.host,
+            address=peer.host,
+            port=peer.port,
+            protocol=peer.protocol,
+            state=outcome.state.words,
+            service=None if known == "*" else known,
+            reason=reason,
+            banner=said,
+            seconds=round(outcome.seconds, 6),
+        )
 
     def flush(self) -> None:
         """Write the objects that are waiting.  Raises WouldBlock, or what the sink does."""
@@ -141,6 +151,14 @@ class Progress:
         opened = self._report.counts[State.OPEN]
         self._report.show(f"{done:,} of {counted(self._most)}, {rate:,.0f}/s{left}, {opened} open")
         raise WouldBlock(after=PROGRESS_EVERY)
+
+
+FIELDS = ["host", "address", "port", "protocol", "state", "service", "reason", "banner", "seconds"]
+
+
+def record(**known: object) -> bytes:
+    """An object with all FIELDS, on a line; what is not known is null."""
+    return json.dumps({field: known.get(field) for field in FIELDS}).encode() + b"\n"
 
 
 def counted(ports: int) -> str:

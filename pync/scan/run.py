@@ -54,7 +54,7 @@ def scan(
         look_up,
         max(patience(options), LOOKUP_LEAST),
         usable,
-        complaint(options, report),
+        report.tell_missing,
     )
     knocker = Knocker(options)
     most = parallel(options)
@@ -125,18 +125,12 @@ def wanted(options: Options, hosts: Sequence[Hosts]) -> Wanted:
     verbose = options.verbose > 0
     named = all(some.size == 1 for some in hosts) and all(map(is_one_port, options.ports))
     return Wanted(
+        missing=verbose or bool(options.hosts_from),
         opened=verbose or (options.banner and not options.json),
         others=options.verbose > 1 or (verbose and named),
         banners=options.banner,
         summary=verbose,
     )
-
-
-def complaint(options: Options, report: Report) -> Callable[[str], None]:
-    """What is told of hosts without an address; of the only one the exit status does."""
-    if options.verbose or options.hosts_from or options.json:
-        return lambda told: report.say(f"pync: {told}")
-    return lambda _: None
 
 
 def parallel(options: Options) -> int:
