@@ -15,6 +15,7 @@ import socket
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -576,6 +577,14 @@ def test_there_may_be_a_pause_between_them(street: Street) -> None:
     assert status == 1
     assert seconds
     assert float(seconds[1]) >= 0.3
+
+
+def test_there_is_no_pause_before_the_first_or_after_the_last(street: Street) -> None:
+    """Nor one for a name that is still being looked up."""
+    port = street.open()
+    began = time.monotonic()
+    assert scan("-4", "-i", "1h", "localhost", f"{port}-{port}").status == 0
+    assert time.monotonic() - began < PATIENCE
 
 
 # --- what is told ---

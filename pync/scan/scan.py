@@ -47,6 +47,7 @@ class Scan:
         self._parallel = parallel
         self._pause = pause
         self._next_at = NEVER_YET
+        self._next: Door | None = None
         self._door = Door([], Host())  # whose addresses are being begun
         self._under_way: set[UnderWay] = set()
         self._changed = Condition()
@@ -84,12 +85,14 @@ class Scan:
             self._look_at(trial, door)
 
     def _open_next_door(self) -> None:
+        """Once there is one, and the pause before it is over."""
+        self._next = self._next or self._doors.next()
         if self._pause:
             now = self._loop.clock()
             if now < self._next_at:
                 raise WouldBlock(until=self._next_at)
             self._next_at = now + self._pause
-        self._door = self._doors.next()
+        self._door, self._next = self._next, None
 
     def _look_at(self, trial: Trial, door: Door) -> None:
         for _ in range(LOOKS):
