@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pync import dial
 from pync.connecting import Connecting
-from pync.errors import NetworkError
+from pync.errors import ConnectionLost, NetworkError
 from pync.mode import Mode, hand_over
 from pync.options import Options
 from pync.reaching import Performance, connect
@@ -144,17 +144,26 @@ class Client(Mode):
         return reaching(self._hops[0], self._options) if self._hops else self._options
 
     def _probe(self, remote: Endpoint) -> None:
-        """Let a peer that cannot refuse a connection refuse an empty datagram."""
+        """Let a peer that cannot refuse a connection refuse a datagram, or answer it.
+
+        Raises ConnectError if it does refuse.
+        """
         from pync.endings import Terms
         from pync.session import Session
         from pync.taps import Limit
+        from pync.transports.inet import port_number
         from pync.transports.memory import Discard, Given
+        from pync.transports.sockets import connect_error
+        from pync.wire.probes import questions
 
+        port = port_number(self._options.port or "0", "udp", self._options.nodns)
         wait = self._options.connect_limit or dial.REPLY_WAIT
         terms = Terms(peer_end_is_final=True, reply_wait=wait)
-        ends = Ends(Given(b""), Discard())
+        ends = Ends(Given(*questions(port)), Discard())
         received = functools.partial(Limit, count=1)
         try:
             self._loop.run(Session(self._loop, ends, remote, terms, received=received))
+        except ConnectionLost as error:
+            raise connect_error(remote.peer, OSError(error.errno, str(error))) from None
         finally:
             remote.close()

@@ -56,6 +56,11 @@ class Namespace:
     def __exit__(self, *exception: object) -> None:
         self._keeper.__exit__(*exception)
 
+    @property
+    def pid(self) -> int:
+        """Of a process in it."""
+        return self._keeper.pid
+
     def program(self, *argv: str, **how: Any) -> Program:
         """Start a program in it."""
         return Program("nsenter", f"--net=/proc/{self._keeper.pid}/ns/net", *argv, **how)

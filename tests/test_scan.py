@@ -15,6 +15,7 @@ import socket
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ from pync.scan.report import Report, Wanted
 from pync.scan.scan import BATCH, Scan
 from pync.scan.targets import Hosts, read_host, read_ports
 from pync.scan.trial import Outcome, State, Trial
-from pync.stream import WouldBlock
+from pync.stream import EndOfStream, WouldBlock
 from pync.transports.inet import InetAddress
 from pync.transports.knocker import Knocker
 
@@ -279,7 +280,8 @@ def test_a_connection_that_is_cut_at_once_was_accepted() -> None:
     """What counts is that somebody listens there."""
     with serving(cut, 4) as port:
         for _ in range(4):
-            assert states(HERE, f"{port}-{port}") == {port: "open"}
+            (one,) = records(HERE, f"{port}-{port}")
+            assert (one["state"], one["reason"]) == ("open", None)
 
 
 def cut(client: socket.socket) -> None:
@@ -329,8 +331,11 @@ def scan_name(
     notes = notes or Notes()
     before = descriptors()
     known = Known([InetAddress(socket.AF_INET, (host, 0), "tcp", "name") for host in addresses])
-    doors = Doors([Hosts(("name",), 1)], lambda: ports, lambda _: known, list, notes.say)
+    hosts = [Hosts(("name",), 1)]
     with Loop() as loop:
+        doors = Doors(
+            loop, hosts, lambda: ports, lambda _: known, PATIENCE, list, notes.tell_missing
+        )
         knocker = Knocker(Options())
         task = Scan(
             loop,
@@ -395,6 +400,15 @@ def test_a_local_end_of_another_family_is_a_mistake() -> None:
     assert scan("-s", HERE, "::1", "1-1") == (2, b"", told)
 
 
+@needs_ipv6
+def test_of_many_hosts_one_may_be_of_another_family(street: Street, tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("::1\n127.0.0.1\n")
+    told = f"pync: --source {HERE} and ::1 are of different families\n"
+    for port, status in ((street.open(), 0), (street.closed(), 1)):
+        assert scan("-s", HERE, "--hosts-from", path, port) == (status, b"", told)
+
+
 def test_the_descriptors_that_there_are_have_to_do(street: Street) -> None:
     """Also where more are silent than there can be sockets."""
 
@@ -439,8 +453,11 @@ def test_hosts_may_come_from_a_file(street: Street, tmp_path: Path, way: str) ->
     with path.open("rb") as file:
         name, stdin = (str(path), NULL) if way == "file" else ("-", file)
         result = scan("-4", "--json", "--hosts-from", name, port, stdin=stdin)
-    hosts = [json.loads(line)["host"] for line in result.out.splitlines()]
-    assert hosts == ["127.0.0.5", "localhost", "127.0.0.8", "127.0.0.9"]
+    found = {one["host"]: one["state"] for one in map(json.loads, result.out.splitlines())}
+    assert found.keys() == {
+        *("127.0.0.5", "127.0.0.8", "127.0.0.9", "localhost", "no.such.host.invalid"),
+    }
+    assert found["no.such.host.invalid"] == "unresolved"
     assert re.fullmatch("pync: cannot resolve no.such.host.invalid: .+\n", result.err)
     assert result.status == 0
 
@@ -470,10 +487,64 @@ def test_a_bad_file_is_told_before_anything_is_tried(
 def test_a_host_without_an_address(street: Street) -> None:
     port = street.open()
     assert scan("no.such.host.invalid", port, "1-1") == (1, b"", "")
-    for options in ("-v", "--json"):
-        status, out, err = scan(options, "no.such.host.invalid", port, "1-1")
-        assert (status, out) == (1, b"")
-        assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+    status, out, err = scan("-v", "no.such.host.invalid", port, "1-1")
+    assert (status, out) == (1, b"")
+    assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+
+
+def test_json_has_an_object_for_a_host_without_an_address() -> None:
+    (one,) = records("no.such.host.invalid", "1-9")
+    assert one.pop("reason").startswith("cannot resolve no.such.host.invalid: ")
+    assert {field for field in one if one[field] is not None} == {"host", "state"}
+    assert (one["host"], one["state"]) == ("no.such.host.invalid", "unresolved")
+
+
+class Unknown(NamedTuple):
+    """A name that nobody answers for."""
+
+    def finish(self) -> list[InetAddress]:
+        raise WouldBlock
+
+    def abandon(self) -> None:
+        pass
+
+
+def test_a_dead_name_holds_up_no_other() -> None:
+    """It has its time, and then it is told."""
+    told: list[tuple[str, str]] = []
+
+    def complain(name: str, why: str) -> None:
+        told.append((name, why))
+
+    lookups = {
+        "dead": Unknown(),
+        "here": Known([InetAddress(socket.AF_INET, (HERE, 0), "tcp", "here")]),
+    }
+    hosts = [Hosts(("dead", "here"), 2)]
+    with Loop() as loop:
+        doors = Doors(loop, hosts, lambda: [1], lookups.__getitem__, 0.1, list, complain)
+        (address,) = doors.next().addresses
+        assert (address.host, address.port, told) == (HERE, 1, [])
+        with pytest.raises(WouldBlock) as waits:
+            doors.next()
+        assert waits.value.condition
+        loop.run(Nap())
+        with pytest.raises(EndOfStream):
+            doors.next()
+    assert told == [("dead", "cannot resolve dead: timed out")]
+
+
+class Nap:
+    """A task that lasts for a while."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def advance(self) -> bool:
+        if self._over:
+            return False
+        self._over = True
+        raise WouldBlock(after=0.2)
 
 
 # --- order and pace ---
@@ -506,6 +577,14 @@ def test_there_may_be_a_pause_between_them(street: Street) -> None:
     assert status == 1
     assert seconds
     assert float(seconds[1]) >= 0.3
+
+
+def test_there_is_no_pause_before_the_first_or_after_the_last(street: Street) -> None:
+    """Nor one for a name that is still being looked up."""
+    port = street.open()
+    began = time.monotonic()
+    assert scan("-4", "-i", "1h", "localhost", f"{port}-{port}").status == 0
+    assert time.monotonic() - began < PATIENCE
 
 
 # --- what is told ---

@@ -20,8 +20,10 @@ service = functools.cache(service_name)
 
 
 class Wanted(NamedTuple):
-    """What is said: ports that are open; those that are not; what open ones say; the sum."""
+    """What is said: hosts without an address; ports that are open; those that are not; what
+    open ones say; the sum."""
 
+    missing: bool = False
     opened: bool = False
     others: bool = False
     banners: bool = False
@@ -35,6 +37,7 @@ class Report:
         self, environment: Environment, wanted: Wanted, numeric: bool, records: Sink | None
     ) -> None:
         self.counts: Counter[State] = Counter()
+        self._doubtful = 0
         self._environment = environment
         self._wanted = wanted
         self._numeric = numeric
@@ -44,17 +47,25 @@ class Report:
 
     @property
     def found(self) -> bool:
-        """Whether a port is open, or may be."""
-        return bool(self.counts[State.OPEN] or self.counts[State.UNANSWERED])
+        """Whether a port is open for sure."""
+        return self.counts[State.OPEN] > 0
 
     def tell(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
+        self._doubtful += outcome.doubtful
         if self._records:
             self._unwritten += self._record(outcome)
         if outcome.state is State.OPEN:
             self._tell_open(outcome)
         elif self._wanted.others:
             self._tell_other(outcome)
+
+    def tell_missing(self, host: str, why: str) -> None:
+        """Of a host whose ports cannot be tried.  Of the only one the exit status tells."""
+        if self._records:
+            self._unwritten += record(host=host, state="unresolved", reason=why)
+        if self._wanted.missing:
+            self.say(f"pync: {why}")
 
     def _tell_open(self, outcome: Outcome) -> None:
         if self._wanted.opened:
@@ -72,18 +83,19 @@ class Report:
     def _record(self, outcome: Outcome) -> bytes:
         peer = outcome.peer
         known = "*" if self._numeric else service(peer.port, peer.protocol)
-        fields = {
-            "host": peer.name or peer.host,
-            "address": peer.host,
-            "port": peer.port,
-            "protocol": peer.protocol,
-            "state": outcome.state.words,
-            "service": None if known == "*" else known,
-            "reason": outcome.reason or None,
-            "banner": as_text(outcome.said) if self._wanted.banners and outcome.said else None,
-            "seconds": round(outcome.seconds, 6),
-        }
-        return json.dumps(fields).encode() + b"\n"
+        reason = None if outcome.state is State.OPEN else outcome.reason
+        said = as_text(outcome.said) if self._wanted.banners and outcome.said else None
+        return record(
+            host=peer.name or peer.host,
+            address=peer.host,
+            port=peer.port,
+            protocol=peer.protocol,
+            state=outcome.state.words,
+            service=None if known == "*" else known,
+            reason=reason,
+            banner=said,
+            seconds=round(outcome.seconds, 6),
+        )
 
     def flush(self) -> None:
         """Write the objects that are waiting.  Raises WouldBlock, or what the sink does."""
@@ -100,6 +112,9 @@ class Report:
         if self._wanted.summary:
             found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
             self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
+            if self._doubtful:
+                limited = "may be closed, since refusals are limited: -i 1 gives them time"
+                self.say(f"{self._doubtful:,} of the silent ports {limited}")
 
     def _states(self) -> list[State]:
         """Those that people ask for, and the one that datagrams alone have if there is any."""
@@ -136,6 +151,14 @@ class Progress:
         opened = self._report.counts[State.OPEN]
         self._report.show(f"{done:,} of {counted(self._most)}, {rate:,.0f}/s{left}, {opened} open")
         raise WouldBlock(after=PROGRESS_EVERY)
+
+
+FIELDS = ["host", "address", "port", "protocol", "state", "service", "reason", "banner", "seconds"]
+
+
+def record(**known: object) -> bytes:
+    """An object with all FIELDS, on a line; what is not known is null."""
+    return json.dumps({field: known.get(field) for field in FIELDS}).encode() + b"\n"
 
 
 def counted(ports: int) -> str:
