@@ -44,9 +44,9 @@ class Client(Mode):
     def _connect(self) -> None:
         try:
             if self._options.dials_again:
-                self._connect_again(self._read_way())
+                self._connect_again(self._read_way(self._options))
             else:
-                self._connect_once(self._read_way())
+                self._connect_once(self._read_way(self._options))
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
@@ -114,8 +114,8 @@ class Client(Mode):
             return self._open(self._reach(first, deadline, say, waiting.patience))
 
         try:
-            for self._options in waiting.each():
-                waiting.connect(functools.partial(open_one, self._read_way())).close()
+            for options in waiting.each():
+                waiting.connect(functools.partial(open_one, self._read_way(options))).close()
         except NetworkError as error:
             error.quiet = not self._options.verbose
             raise
@@ -173,22 +173,22 @@ class Client(Mode):
         self._resolver = self._resolver or Resolver(self._loop)
         return self._resolver.look_up(host, port, protocol, options, "us")
 
-    def _read_way(self) -> Options:
+    def _read_way(self, options: Options) -> Options:
         """Prepare what is between us and a peer; how to connect to the first on the way."""
-        first = self._read_hops()
+        first = self._read_hops(options)
         self._read_layers()
         return first
 
-    def _read_hops(self) -> Options:
+    def _read_hops(self, options: Options) -> Options:
         """Prepare the proxies on the way, if there are any; how to connect to the first."""
-        if not (self._options.via or self._options.proxy):
-            return self._options
+        if not (options.via or options.proxy):
+            return options
         from pync.proxies import hops, reaching
 
-        self._hops = hops(self._options, self._environment)
+        self._hops = hops(options, self._environment)
         for hop in self._hops:
             self._say(f"Through {hop}")
-        return reaching(self._hops[0], self._options) if self._hops else self._options
+        return reaching(self._hops[0], options) if self._hops else options
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse an empty datagram."""
