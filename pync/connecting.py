@@ -25,9 +25,8 @@ HEAD_START = 0.25  # seconds; RFC 8305 section 5 recommends it
 class Connecting:
     """A task that tries addresses until one accepts.
 
-    endpoint: the connection, once the task is over.  deadline: when it is to be
-    there at the latest, by the loop's clock.  advance raises ConnectError with a line
-    for each address if none accepts, or none in time.
+    endpoint: the connection, once the task is over.  advance raises ConnectError with a
+    line for each address if none accepts, or none in time.
     """
 
     def __init__(
@@ -35,11 +34,12 @@ class Connecting:
         options: Options,
         loop: Loop,
         say: Callable[[str], None],
-        addresses: Iterable[Peer] | None = None,
+        addresses: Iterable[Peer],
+        deadline: float = NEVER,
     ) -> None:
         """say: told of the addresses that failed, where another one accepts.
 
-        addresses: None to look them up, which may take its time and knows no limit.
+        deadline: when it is to be there at the latest, by the loop's clock.
         """
         self.endpoint: Endpoint | None = None
         self._loop = loop
@@ -47,16 +47,14 @@ class Connecting:
         self._failures: list[ConnectError] = []
         self._options = options
         self._via = transport_of(options)
-        found = self._via.addresses(options) if addresses is None else addresses
-        self._addresses = deque(found)
+        self._addresses = deque(addresses)
         # Two that begin at the same local port would be in each other's way.
         self._head_start = NEVER if options.source_port else HEAD_START
         self._next_at = NEVER_YET  # when the next one may begin
         self._racers: list[Racer] = []
         self._changed = Condition()
         self._accepted: Peer | None = None
-        limit = options.connect_limit
-        self.deadline = NEVER if limit is None else loop.clock() + limit
+        self.deadline = deadline
 
     def advance(self) -> bool:
         for racer in self._racers[:]:

@@ -14,6 +14,7 @@ from pync.connecting import HEAD_START, Connecting
 from pync.errors import ConnectError
 from pync.loop import Loop
 from pync.options import Options
+from pync.stream import NEVER
 from pync.transports.inet import InetAddress, by_turns
 
 NOISE = 2.0  # seconds that a busy machine may add; the kernel itself gives up after minutes
@@ -63,15 +64,17 @@ def street() -> Iterator[Street]:
 class Trip:
     """One connecting, and what became of it."""
 
-    def __init__(self, addresses: list[InetAddress], **options: object) -> None:
+    def __init__(
+        self, addresses: list[InetAddress], wait: float = NEVER, source_port: str | None = None
+    ) -> None:
         self.said: list[str] = []
         self.error: ConnectError | None = None
         self.reached = ""
         before = descriptors()
         with Loop() as loop:
             begin = loop.clock()
-            wanted = Options()._replace(**options)  # type: ignore[arg-type]
-            connecting = Connecting(wanted, loop, self.said.append, addresses)
+            wanted = Options(source_port=source_port)
+            connecting = Connecting(wanted, loop, self.said.append, addresses, begin + wait)
             try:
                 loop.run(connecting)
             except ConnectError as error:
