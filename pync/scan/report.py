@@ -14,6 +14,7 @@ from pync.transports.inet import service_name
 
 PROGRESS_AFTER = 1.0  # seconds; what is over sooner needs none
 PROGRESS_EVERY = 0.25
+SILENT_TOLD = 20  # ports that may be open, of those that nobody has named
 ERASE = "\r\x1b[K"
 
 service = functools.cache(service_name)
@@ -38,6 +39,7 @@ class Report:
     ) -> None:
         self.counts: Counter[State] = Counter()
         self._doubtful = 0
+        self._silent: list[Outcome] = []
         self._environment = environment
         self._wanted = wanted
         self._numeric = numeric
@@ -59,6 +61,8 @@ class Report:
             self._tell_open(outcome)
         elif self._wanted.others:
             self._tell_other(outcome)
+        elif outcome.state is State.UNANSWERED and len(self._silent) <= SILENT_TOLD:
+            self._silent.append(outcome)
 
     def tell_missing(self, host: str, why: str) -> None:
         """Of a host whose ports cannot be tried.  Of the only one the exit status tells."""
@@ -110,6 +114,8 @@ class Report:
 
     def sum_up(self, seconds: float) -> None:
         if self._wanted.summary:
+            for outcome in self._silent if len(self._silent) <= SILENT_TOLD else ():
+                self._tell_other(outcome)
             found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
             self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
             if self._doubtful:
