@@ -602,6 +602,15 @@ def test_v_tells_of_each_that_was_named(street: Street) -> None:
     assert (status, out) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    ("ports", "told"),
+    [("{0} {1}", 2), ("{0},{1}", 2), ("{0},{1} {1}", 2), ("{0},{1}-{1}", 1), ("{0}-{0} {1}", 1)],
+)
+def test_a_list_names_its_ports(street: Street, ports: str, told: int) -> None:
+    words = ports.format(street.open(), street.closed()).split()
+    assert len(scan("-v", HERE, *words).err.splitlines()) == told + 1
+
+
 @pytest.mark.parametrize(("options", "told"), [("-v", 1), ("-vv", 3)])
 def test_of_a_range_or_a_network_v_tells_the_open_ones(
     street: Street, options: str, told: int

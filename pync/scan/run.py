@@ -123,7 +123,8 @@ def order(options: Options, ports: Sequence[int]) -> Callable[[], Sequence[int]]
 def wanted(options: Options, hosts: Sequence[Hosts]) -> Wanted:
     """As Debian's nc, -v tells of each port, unless they are many that nobody has named."""
     verbose = options.verbose > 0
-    named = all(some.size == 1 for some in hosts) and all(map(is_one_port, options.ports))
+    entries = (entry for text in options.ports for entry in text.split(","))
+    named = all(some.size == 1 for some in hosts) and all(map(is_one_port, entries))
     return Wanted(
         missing=verbose or bool(options.hosts_from),
         opened=verbose or (options.banner and not options.json),
