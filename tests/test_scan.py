@@ -762,13 +762,19 @@ def unread(program: Program) -> bool:
 # --- progress ---
 
 
-def test_a_terminal_is_shown_how_far_it_has_got() -> None:
+@pytest.mark.parametrize(
+    ("columns", "shown"), [(80, "0 of 3 ports, 0/s, 0 open"), (10, "0 of 3 po")]
+)
+def test_a_terminal_is_shown_how_far_it_has_got(columns: int, shown: str) -> None:
+    """In one line, however narrow it is."""
     with ExitStack() as stack:
         silent = [str(stack.enter_context(full_backlog())) for _ in range(3)]
         words = [*PYNC[1:], "-z", "-w", "1600ms", HERE, *silent]
-        terminal = pexpect.spawn(PYNC[0], words, timeout=PATIENCE, encoding="utf-8")
+        terminal = pexpect.spawn(
+            PYNC[0], words, timeout=PATIENCE, encoding="utf-8", dimensions=(24, columns)
+        )
         try:
-            terminal.expect(r"\r\x1b\[K0 of 3 ports, 0/s, 0 open")
+            terminal.expect(rf"\r\x1b\[K{shown}\r\x1b")
             terminal.expect(pexpect.EOF)
             assert re.search(r"\r\x1b\[K$", terminal.before)
             assert "\n" not in terminal.before

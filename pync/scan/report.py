@@ -128,9 +128,9 @@ class Report:
         return [state for state in reversed(State) if state in usual or self.counts[state]]
 
     def show(self, text: str) -> None:
-        """Let `text` be the terminal's last line."""
+        """Let `text` be the terminal's last line, as far as that has room for it."""
         self._shows = True
-        self._environment.show(ERASE + text)
+        self._environment.show(ERASE + text[: self._environment.columns - 1])
 
     def hide(self) -> None:
         if self._shows:
