@@ -732,14 +732,40 @@ def test_a_banner_of_a_closed_or_silent_port(street: Street) -> None:
 
 
 def test_a_signal_ends_it() -> None:
-    """What is known by then has been told."""
+    """What is known by then has been told, and is counted."""
     with full_backlog() as silent, socket.socket() as closed:
         closed.bind((HERE, 0))
         words = ("-zvv", "-w", "20s", HERE, str(silent), str(closed.getsockname()[1]))
         with Program.pync(*words) as pync:
             pync.expect("Connection refused\n")
             pync.signal(signal.SIGINT)
-            assert pync.finish().status == -signal.SIGINT
+            status, _, err = pync.finish()
+    assert re.search(r"\n1 port in .* s: 0 open, 1 closed, 0 filtered\n$", err)
+    assert status == -signal.SIGINT
+
+
+def test_a_signal_shows_a_person_how_far_it_has_got() -> None:
+    with full_backlog() as silent:
+        words = [*PYNC[1:], "-z", "-w", "20s", HERE, f"{silent}-{silent}"]
+        terminal = pexpect.spawn(PYNC[0], words, timeout=PATIENCE, encoding="utf-8")
+        try:
+            terminal.expect("0 of 1 port,")
+            terminal.sendintr()
+            terminal.expect(r"\r\x1b\[K0 ports in .* s: 0 open, 0 closed, 0 filtered\r\n$")
+            terminal.expect(pexpect.EOF)
+        finally:
+            terminal.close()
+    assert terminal.signalstatus == signal.SIGINT
+
+
+def test_a_signal_ends_a_scan_that_nobody_watches_in_silence(street: Street) -> None:
+    with full_backlog() as silent:
+        words = ("-z", "-w", "20s", "--json", HERE, str(silent), str(street.closed()))
+        with Program.pync(*words) as pync:
+            pync.expect("refused", "out")  # it does not wait for what comes later
+            pync.signal(signal.SIGINT)
+            status, _, err = pync.finish()
+    assert (status, err) == (-signal.SIGINT, "")
 
 
 def test_a_signal_ends_the_reading_of_hosts() -> None:

@@ -22,13 +22,12 @@ service = functools.cache(service_name)
 
 class Wanted(NamedTuple):
     """What is said: hosts without an address; ports that are open; those that are not; what
-    open ones say; the sum."""
+    open ones say."""
 
     missing: bool = False
     opened: bool = False
     others: bool = False
     banners: bool = False
-    summary: bool = False
 
 
 class Report:
@@ -113,14 +112,13 @@ class Report:
         self._environment.say(line)
 
     def sum_up(self, seconds: float) -> None:
-        if self._wanted.summary:
-            for outcome in self._silent if len(self._silent) <= SILENT_TOLD else ():
-                self._tell_other(outcome)
-            found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
-            self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
-            if self._doubtful:
-                limited = "may be closed, since refusals are limited: -i 1 gives them time"
-                self.say(f"{self._doubtful:,} of the silent ports {limited}")
+        for outcome in self._silent if len(self._silent) <= SILENT_TOLD else ():
+            self._tell_other(outcome)
+        found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
+        self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
+        if self._doubtful:
+            limited = "may be closed, since refusals are limited: -i 1 gives them time"
+            self.say(f"{self._doubtful:,} of the silent ports {limited}")
 
     def _states(self) -> list[State]:
         """Those that people ask for, and the one that datagrams alone have if there is any."""
