@@ -226,10 +226,28 @@ MISTAKES = {
     "-z --parallel 0 h 80": "--parallel: '0' is not a whole number above zero",
     "-zU --json path": "--unixsock and --json exclude each other",
     "-zlr 80": "--zero and --listen exclude each other",
+    "-z -i 1 h 80": "--interval is a pause between ports, and there is one alone",
+    "-zU -i 1 path": "--unixsock and --zero exclude --interval",
+    "-z --wait-open 5s -i 1 h 80 81": "--wait-open and --interval exclude each other",
     "h 80 81": "HOST and PORT are needed",
     "-z --ssl h 80 81": "--ssl: a scan does no more than connect",
     "-z -x p h 80 81": "--via: a scan does no more than connect",
 }
+
+
+# What is about the user's bytes.
+BYTES = {
+    "-C": "crlf", "-t": "telnet", "--safe-tty": "safe-tty", "-W 1": "recv-limit",
+    "--recv-only": "recv-only", "--send-only": "send-only", "-q 1": "quit",
+    "--no-shutdown": "no-shutdown", "--idle-timeout 1": "idle-timeout",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "name"), BYTES.items())
+@pytest.mark.parametrize("what", ["h 80", "h 80-81", "--wait-open 5s h 80", "-U path"])
+def test_no_bytes_move_and_none_are_changed(given: str, name: str, what: str) -> None:
+    with pytest.raises(UsageError, match=f"^--zero and --{name} exclude each other$"):
+        options(f"-z {given} {what}")
 
 
 @pytest.mark.parametrize(("line", "told"), MISTAKES.items())
