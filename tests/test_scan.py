@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -439,6 +440,16 @@ def test_the_descriptors_that_there_are_have_to_do(street: Street) -> None:
         found = records("-w", "100ms", HERE, *silent, opened, preexec_fn=few)
     assert len(found) == 41
     assert [one["port"] for one in found if one["state"] == "open"] == [opened]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("words", [(), ("-u",), ("--json",)])
+def test_too_few_descriptors_are_told(street: Street, words: tuple[str, ...], soft: bool) -> None:
+    """But those that may be had are taken."""
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (8, 1024 if soft else 8))
+    status, _, err = scan(*words, HERE, f"{street.closed()},{street.closed()}", preexec_fn=few)
+    told = "pync: a scan needs 8 free descriptors, and ulimit -n allows fewer\n"
+    assert (status, err) == ((1, "") if soft else (2, told))
 
 
 # --- several hosts ---
