@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pync import dial
 from pync.connecting import Connecting
-from pync.errors import ConnectionLost, NetworkError
+from pync.errors import ConnectionLost, LocalError, NetworkError
 from pync.mode import Mode, hand_over
 from pync.options import Options
 from pync.reaching import Performance, Result, Script, connect, find
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pync.jobs import Jobs
     from pync.transports.inet import Lookup
     from pync.transports.resolver import Resolver
+
+LEAST_TO_SCAN = 8  # descriptors that are free
 
 
 class Client(Mode):
@@ -121,6 +123,12 @@ class Client(Mode):
             raise
 
     def _scan(self) -> None:
+        from pync.transports.descriptors import available, raise_limit
+
+        raise_limit()
+        if not available(LEAST_TO_SCAN):  # also for what is imported from here on
+            needs = f"a scan needs {LEAST_TO_SCAN} free descriptors"
+            raise LocalError(f"{needs}, and ulimit -n allows fewer")
         from pync.scan.run import scan, targets
 
         hosts = targets(self._options, self._environment)

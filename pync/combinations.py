@@ -73,6 +73,12 @@ NOT_WITH_A_PROGRAM = (
     *("recv_limit", "recv_only", "send_only", "stdin", "outbox", "label", "zero", "reconnect"),
 )
 
+# Who only looks whether a port is open moves none of the user's bytes.
+NOT_WITHOUT_BYTES = (
+    *("crlf", "telnet", "safe_tty", "recv_limit", "recv_only", "send_only", "quit"),
+    *("no_shutdown", "idle_timeout"),
+)
+
 # Of a row not all can be had.
 EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("ipv4", "ipv6"),
@@ -94,6 +100,9 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("recv_limit", "reconnect"),
     ("udp", "reconnect"),
     ("zero", "fd_pass"),
+    *(("zero", field) for field in NOT_WITHOUT_BYTES),
+    ("unixsock", "zero", "interval"),
+    ("wait_open", "interval"),
     ("keep_open", "fd_pass"),
     ("fd_pass", "label"),
     ("unixsock", "md5sig"),

@@ -16,6 +16,7 @@ from pync.address import printable
 from pync.errors import LocalError, OutputClosed, UsageError
 
 FIRST = 3  # the first descriptor that systemd hands in
+USUAL_COLUMNS = 80  # of a terminal that does not say
 
 
 class Environment(NamedTuple):
@@ -54,6 +55,14 @@ class Environment(NamedTuple):
     def watched(self) -> bool:
         """Whether a person sees standard error at once."""
         return os.isatty(self.stderr)
+
+    @property
+    def columns(self) -> int:
+        """How wide the terminal behind standard error is."""
+        try:
+            return os.get_terminal_size(self.stderr).columns or USUAL_COLUMNS
+        except OSError:
+            return USUAL_COLUMNS
 
     def say(self, line: str) -> None:
         """Write one line to stderr, escaped; a stderr that has gone is nobody's to tell."""

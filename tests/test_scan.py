@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,10 +227,28 @@ MISTAKES = {
     "-z --parallel 0 h 80": "--parallel: '0' is not a whole number above zero",
     "-zU --json path": "--unixsock and --json exclude each other",
     "-zlr 80": "--zero and --listen exclude each other",
+    "-z -i 1 h 80": "--interval is a pause between ports, and there is one alone",
+    "-zU -i 1 path": "--unixsock and --zero exclude --interval",
+    "-z --wait-open 5s -i 1 h 80 81": "--wait-open and --interval exclude each other",
     "h 80 81": "HOST and PORT are needed",
     "-z --ssl h 80 81": "--ssl: a scan does no more than connect",
     "-z -x p h 80 81": "--via: a scan does no more than connect",
 }
+
+
+# What is about the user's bytes.
+BYTES = {
+    "-C": "crlf", "-t": "telnet", "--safe-tty": "safe-tty", "-W 1": "recv-limit",
+    "--recv-only": "recv-only", "--send-only": "send-only", "-q 1": "quit",
+    "--no-shutdown": "no-shutdown", "--idle-timeout 1": "idle-timeout",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "name"), BYTES.items())
+@pytest.mark.parametrize("what", ["h 80", "h 80-81", "--wait-open 5s h 80", "-U path"])
+def test_no_bytes_move_and_none_are_changed(given: str, name: str, what: str) -> None:
+    with pytest.raises(UsageError, match=f"^--zero and --{name} exclude each other$"):
+        options(f"-z {given} {what}")
 
 
 @pytest.mark.parametrize(("line", "told"), MISTAKES.items())
@@ -423,6 +442,16 @@ def test_the_descriptors_that_there_are_have_to_do(street: Street) -> None:
     assert [one["port"] for one in found if one["state"] == "open"] == [opened]
 
 
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("words", [(), ("-u",), ("--json",)])
+def test_too_few_descriptors_are_told(street: Street, words: tuple[str, ...], soft: bool) -> None:
+    """But those that may be had are taken."""
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (8, 1024 if soft else 8))
+    status, _, err = scan(*words, HERE, f"{street.closed()},{street.closed()}", preexec_fn=few)
+    told = "pync: a scan needs 8 free descriptors, and ulimit -n allows fewer\n"
+    assert (status, err) == ((1, "") if soft else (2, told))
+
+
 # --- several hosts ---
 
 
@@ -602,6 +631,15 @@ def test_v_tells_of_each_that_was_named(street: Street) -> None:
     assert (status, out) == (0, b"")
 
 
+@pytest.mark.parametrize(
+    ("ports", "told"),
+    [("{0} {1}", 2), ("{0},{1}", 2), ("{0},{1} {1}", 2), ("{0},{1}-{1}", 1), ("{0}-{0} {1}", 1)],
+)
+def test_a_list_names_its_ports(street: Street, ports: str, told: int) -> None:
+    words = ports.format(street.open(), street.closed()).split()
+    assert len(scan("-v", HERE, *words).err.splitlines()) == told + 1
+
+
 @pytest.mark.parametrize(("options", "told"), [("-v", 1), ("-vv", 3)])
 def test_of_a_range_or_a_network_v_tells_the_open_ones(
     street: Street, options: str, told: int
@@ -723,14 +761,40 @@ def test_a_banner_of_a_closed_or_silent_port(street: Street) -> None:
 
 
 def test_a_signal_ends_it() -> None:
-    """What is known by then has been told."""
+    """What is known by then has been told, and is counted."""
     with full_backlog() as silent, socket.socket() as closed:
         closed.bind((HERE, 0))
         words = ("-zvv", "-w", "20s", HERE, str(silent), str(closed.getsockname()[1]))
         with Program.pync(*words) as pync:
             pync.expect("Connection refused\n")
             pync.signal(signal.SIGINT)
-            assert pync.finish().status == -signal.SIGINT
+            status, _, err = pync.finish()
+    assert re.search(r"\n1 port in .* s: 0 open, 1 closed, 0 filtered\n$", err)
+    assert status == -signal.SIGINT
+
+
+def test_a_signal_shows_a_person_how_far_it_has_got() -> None:
+    with full_backlog() as silent:
+        words = [*PYNC[1:], "-z", "-w", "20s", HERE, f"{silent}-{silent}"]
+        terminal = pexpect.spawn(PYNC[0], words, timeout=PATIENCE, encoding="utf-8")
+        try:
+            terminal.expect("0 of 1 port,")
+            terminal.sendintr()
+            terminal.expect(r"\r\x1b\[K0 ports in .* s: 0 open, 0 closed, 0 filtered\r\n$")
+            terminal.expect(pexpect.EOF)
+        finally:
+            terminal.close()
+    assert terminal.signalstatus == signal.SIGINT
+
+
+def test_a_signal_ends_a_scan_that_nobody_watches_in_silence(street: Street) -> None:
+    with full_backlog() as silent:
+        words = ("-z", "-w", "20s", "--json", HERE, str(silent), str(street.closed()))
+        with Program.pync(*words) as pync:
+            pync.expect("refused", "out")  # it does not wait for what comes later
+            pync.signal(signal.SIGINT)
+            status, _, err = pync.finish()
+    assert (status, err) == (-signal.SIGINT, "")
 
 
 def test_a_signal_ends_the_reading_of_hosts() -> None:
@@ -753,13 +817,19 @@ def unread(program: Program) -> bool:
 # --- progress ---
 
 
-def test_a_terminal_is_shown_how_far_it_has_got() -> None:
+@pytest.mark.parametrize(
+    ("columns", "shown"), [(80, "0 of 3 ports, 0/s, 0 open"), (10, "0 of 3 po")]
+)
+def test_a_terminal_is_shown_how_far_it_has_got(columns: int, shown: str) -> None:
+    """In one line, however narrow it is."""
     with ExitStack() as stack:
         silent = [str(stack.enter_context(full_backlog())) for _ in range(3)]
         words = [*PYNC[1:], "-z", "-w", "1600ms", HERE, *silent]
-        terminal = pexpect.spawn(PYNC[0], words, timeout=PATIENCE, encoding="utf-8")
+        terminal = pexpect.spawn(
+            PYNC[0], words, timeout=PATIENCE, encoding="utf-8", dimensions=(24, columns)
+        )
         try:
-            terminal.expect(r"\r\x1b\[K0 of 3 ports, 0/s, 0 open")
+            terminal.expect(rf"\r\x1b\[K{shown}\r\x1b")
             terminal.expect(pexpect.EOF)
             assert re.search(r"\r\x1b\[K$", terminal.before)
             assert "\n" not in terminal.before

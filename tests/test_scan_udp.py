@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -164,6 +164,17 @@ def test_v_tells_of_each_that_was_named(closed: int) -> None:
     ]
     assert summary.endswith(" s: 1 open, 1 open|filtered, 1 closed, 0 filtered")
     assert status == 0
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, 1), (20, 20), (21, 0)])
+def test_of_a_range_v_tells_the_silent_ones_while_they_are_few(count: int, told: int) -> None:
+    with ExitStack() as stack:
+        ports = [stack.enter_context(Answering(silent)).port for _ in range(count)]
+        ranges = ",".join(f"{port}-{port}" for port in ports)
+        *lines, summary = scan("-vnw", "200ms", HERE, ranges).err.splitlines()
+    silence = [f"No answer from {HERE} {port} port [udp/*]: open or filtered" for port in ports]
+    assert sorted(lines) == sorted(silence[:told])
+    assert f"0 open, {count} open|filtered" in summary
 
 
 def test_an_answer_can_be_shown() -> None:

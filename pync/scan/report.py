@@ -14,6 +14,7 @@ from pync.transports.inet import service_name
 
 PROGRESS_AFTER = 1.0  # seconds; what is over sooner needs none
 PROGRESS_EVERY = 0.25
+SILENT_TOLD = 20  # ports that may be open, of those that nobody has named
 ERASE = "\r\x1b[K"
 
 service = functools.cache(service_name)
@@ -21,13 +22,12 @@ service = functools.cache(service_name)
 
 class Wanted(NamedTuple):
     """What is said: hosts without an address; ports that are open; those that are not; what
-    open ones say; the sum."""
+    open ones say."""
 
     missing: bool = False
     opened: bool = False
     others: bool = False
     banners: bool = False
-    summary: bool = False
 
 
 class Report:
@@ -38,6 +38,7 @@ class Report:
     ) -> None:
         self.counts: Counter[State] = Counter()
         self._doubtful = 0
+        self._silent: list[Outcome] = []
         self._environment = environment
         self._wanted = wanted
         self._numeric = numeric
@@ -59,6 +60,8 @@ class Report:
             self._tell_open(outcome)
         elif self._wanted.others:
             self._tell_other(outcome)
+        elif outcome.state is State.UNANSWERED and len(self._silent) <= SILENT_TOLD:
+            self._silent.append(outcome)
 
     def tell_missing(self, host: str, why: str) -> None:
         """Of a host whose ports cannot be tried.  Of the only one the exit status tells."""
@@ -109,12 +112,13 @@ class Report:
         self._environment.say(line)
 
     def sum_up(self, seconds: float) -> None:
-        if self._wanted.summary:
-            found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
-            self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
-            if self._doubtful:
-                limited = "may be closed, since refusals are limited: -i 1 gives them time"
-                self.say(f"{self._doubtful:,} of the silent ports {limited}")
+        for outcome in self._silent if len(self._silent) <= SILENT_TOLD else ():
+            self._tell_other(outcome)
+        found = ", ".join(f"{self.counts[state]:,} {state.words}" for state in self._states())
+        self.say(f"{counted(sum(self.counts.values()))} in {seconds:.1f} s: {found}")
+        if self._doubtful:
+            limited = "may be closed, since refusals are limited: -i 1 gives them time"
+            self.say(f"{self._doubtful:,} of the silent ports {limited}")
 
     def _states(self) -> list[State]:
         """Those that people ask for, and the one that datagrams alone have if there is any."""
@@ -122,9 +126,9 @@ class Report:
         return [state for state in reversed(State) if state in usual or self.counts[state]]
 
     def show(self, text: str) -> None:
-        """Let `text` be the terminal's last line."""
+        """Let `text` be the terminal's last line, as far as that has room for it."""
         self._shows = True
-        self._environment.show(ERASE + text)
+        self._environment.show(ERASE + text[: self._environment.columns - 1])
 
     def hide(self) -> None:
         if self._shows:

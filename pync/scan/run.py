@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from pync.address import is_one_port
 from pync.environment import Environment
-from pync.errors import NetworkError, ResolveError, UsageError
+from pync.errors import Interrupted, NetworkError, ResolveError, UsageError
 from pync.loop import Loop
 from pync.options import Options
 from pync.scan.again import Again
@@ -64,12 +64,17 @@ def scan(
     begun = loop.clock()
     try:
         loop.run(task)
+    except Interrupted:
+        if options.verbose or environment.watched:
+            report.sum_up(loop.clock() - begun)
+        raise
     finally:
         task.close()
         resolver.close()
         knocker.close()
         report.hide()
-    report.sum_up(loop.clock() - begun)
+    if options.verbose:
+        report.sum_up(loop.clock() - begun)
     if not report.found:
         raise nothing_open()
 
@@ -123,13 +128,13 @@ def order(options: Options, ports: Sequence[int]) -> Callable[[], Sequence[int]]
 def wanted(options: Options, hosts: Sequence[Hosts]) -> Wanted:
     """As Debian's nc, -v tells of each port, unless they are many that nobody has named."""
     verbose = options.verbose > 0
-    named = all(some.size == 1 for some in hosts) and all(map(is_one_port, options.ports))
+    entries = (entry for text in options.ports for entry in text.split(","))
+    named = all(some.size == 1 for some in hosts) and all(map(is_one_port, entries))
     return Wanted(
         missing=verbose or bool(options.hosts_from),
         opened=verbose or (options.banner and not options.json),
         others=options.verbose > 1 or (verbose and named),
         banners=options.banner,
-        summary=verbose,
     )
 
 

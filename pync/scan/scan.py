@@ -58,10 +58,13 @@ class Scan:
             for _ in range(BATCH):
                 self._begin_next()
         except EndOfStream:
+            self._report.flush()
             if self._under_way:
                 raise WouldBlock(condition=self._changed) from None
-            self._report.flush()
             return False
+        except WouldBlock:
+            self._report.flush()
+            raise
         return True
 
     def _begin_next(self) -> None:
