@@ -8,7 +8,7 @@ import socket
 from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
-from pync.errors import LocalError, OutOfDescriptors, ResolveError, UsageError
+from pync.errors import AddressTaken, LocalError, OutOfDescriptors, ResolveError, UsageError
 from pync.options import Options
 from pync.transports.handed import adopt
 from pync.transports.settings import set_socket_options
@@ -286,4 +286,5 @@ def bind(sock: socket.socket, local: InetAddress) -> None:
     try:
         sock.bind(local.sockaddr)
     except OSError as error:
-        raise LocalError(f"cannot bind to {local}: {reason(error)}") from None
+        kind = AddressTaken if error.errno == errno.EADDRINUSE else LocalError
+        raise kind(f"cannot bind to {local}: {reason(error)}") from None
