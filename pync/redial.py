@@ -46,7 +46,8 @@ class Pause:
 class Dialler:
     """Dials until there is a connection, or no attempt is left.
 
-    dial: one attempt.  complain: told why one failed, where that is news; say: of the rest.
+    dial: one attempt.  complain: told why one failed; repeat: where that is no news.  say:
+    of peers that have gone.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Dialler:
         dial: Callable[[], Endpoint],
         options: Options,
         complain: Callable[[str], None],
+        repeat: Callable[[str], None],
         say: Callable[[str], None],
     ) -> None:
         self._loop = loop
@@ -62,6 +64,7 @@ class Dialler:
         self._most = options.retry  # None: as often as it takes
         self._delay = options.retry_delay
         self._complain = complain
+        self._repeat = repeat
         self._say = say
         self._last = ""  # what was told last
 
@@ -105,10 +108,8 @@ class Dialler:
         local.sink.end()
 
     def _tell(self, failure: str) -> None:
-        if failure == self._last:
-            self._say(f"pync: {failure}")
-        else:
-            self._complain(failure)
+        tell = self._repeat if failure == self._last else self._complain
+        tell(failure)
         self._last = failure
 
     def _pause(self, seconds: float) -> None:

@@ -57,6 +57,27 @@ def test_when_none_accepts_each_is_told_with_its_reason(pync: tuple[str, ...]) -
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-v", "--retry", "2", "--retry-delay", "50ms"),
+        ("-vz", "--retry", "2", "--retry-delay", "50ms"),
+        ("-vvz", "--wait-open", "400ms"),
+    ],
+    ids=" ".join,
+)
+def test_each_has_a_line_of_its_own_each_time(
+    options: tuple[str, ...], pync: tuple[str, ...]
+) -> None:
+    port = free_port()
+    with Program(*pync, *options, "several", str(port)) as client:
+        lines = client.finish().err.splitlines()
+    for address in NAMED:
+        told = f"pync: connect to several ({address}) port {port} (tcp) failed: Connection refused"
+        assert lines.count(told) == len(lines) / 3
+    assert len(lines) > 3
+
+
 @pytest.mark.parametrize(("option", "addresses"), [("-4", NAMED[:2]), ("-6", NAMED[2:])])
 def test_a_family_that_is_asked_for_leaves_the_other_out(
     pync: tuple[str, ...], option: str, addresses: tuple[str, ...]
