@@ -21,13 +21,14 @@ from pync.session import Session
 from pync.stream import NEVER, Endpoint, Ends, Sink, WouldBlock
 from pync.taps import Unread
 
+SHORTEST = 0.05  # seconds: who refuses at once, or hangs up at once, is not to be stormed
 JITTER = 0.25  # of a pause, more or less: who lost the same peer is not to come back together
 
 
 def pauses(most: int | None, delay: float) -> Iterator[float]:
     """The seconds before each further attempt, `most` of them; None: no end of them."""
     for _ in count() if most is None else range(most):
-        yield delay * uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
+        yield max(SHORTEST, delay * uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  no secret
 
 
 class Pause:
