@@ -43,7 +43,7 @@ def test_one_address_after_the_other_is_tried_until_one_accepts(pync: tuple[str,
                 assert peer.recv(100) == b"hello"
             result = client.finish()
     assert result.status == 0
-    assert f"Connection to several {port} port" in result.err
+    assert f"Connection to several (127.0.0.1) {port} port" in result.err
 
 
 def test_when_none_accepts_each_is_told_with_its_reason(pync: tuple[str, ...]) -> None:

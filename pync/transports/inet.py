@@ -62,13 +62,16 @@ class InetAddress(NamedTuple):
         return f"{self.host} port {self.port}"
 
     @property
+    def _named(self) -> str:
+        return f"{self.name} ({self.host})" if self.name not in ("", self.host) else self.host
+
+    @property
     def target(self) -> str:
-        named = f"{self.name} ({self.host})" if self.name not in ("", self.host) else self.host
-        return f"{named} port {self.port} ({self.protocol})"
+        return f"{self._named} port {self.port} ({self.protocol})"
 
     def reached(self, numeric: bool) -> str:
         service = "*" if numeric else service_name(self.port, self.protocol)
-        return f"{self.name or self.host} {self.port} port [{self.protocol}/{service}]"
+        return f"{self._named} {self.port} port [{self.protocol}/{service}]"
 
     def came_from(self, numeric: bool) -> str:
         if numeric:
