@@ -69,8 +69,9 @@ class Client(Mode):
             return self._open(self._reach(first, self._deadline(), self._say_failure))
 
         self._mind_interrupts()
-        complain = self._say_failure if self._options.zero else self._environment.complain
-        dialler = Dialler(self._loop, dial_once, self._options, complain, self._say)
+        repeat = self._say_failure
+        complain = repeat if self._options.zero else self._environment.complain
+        dialler = Dialler(self._loop, dial_once, self._options, complain, repeat, self._say)
         if self._options.reconnect:
             dialler.keep_talking(self._local(self._output()), self._session, self._hold)
         else:

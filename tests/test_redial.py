@@ -23,7 +23,7 @@ from plain_peer import (
     start,
 )
 
-from pync.redial import JITTER, pauses
+from pync.redial import JITTER, SHORTEST, pauses
 
 IN_PEERS_SYSTEM = 64 * 1024  # bytes that the system of a peer that reads little may take
 QUICK = ("--retry-delay", "50ms")
@@ -55,6 +55,10 @@ def test_the_pauses_are_about_as_long_as_was_asked_for() -> None:
     assert len(found) == 1000
     assert 2 * (1 - JITTER) <= min(found) < 1.8
     assert 2.2 < max(found) <= 2 * (1 + JITTER)
+
+
+def test_none_is_so_short_that_pync_would_do_nothing_else() -> None:
+    assert set(pauses(100, 0.0)) == {SHORTEST}
 
 
 def test_a_listener_that_comes_late_is_reached() -> None:
