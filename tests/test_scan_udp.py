@@ -212,7 +212,7 @@ def test_who_limits_its_refusals_is_asked_again_slowly() -> None:
 
 
 def test_where_too_many_are_silent_they_are_told_as_doubtful() -> None:
-    words = ("-zu", "-v", "-n", "--json", "-w", "300ms", FAR, "20001-20200")
+    words = ("-zu", "-vv", "-n", "--json", "-w", "300ms", FAR, "20001-20200")
     with link() as here, here.pync(*words) as pync:
         _, out, err = pync.finish(within=5)
     found = [json.loads(line) for line in out.splitlines()]
@@ -221,6 +221,7 @@ def test_where_too_many_are_silent_they_are_told_as_doubtful() -> None:
     assert reason == "No answer, and the host limits its refusals"
     assert len(found) == 200
     assert 190 <= doubtful <= 194
+    assert err.count(" port [udp/*]: open, filtered or closed\n") == doubtful
     assert err.splitlines()[-1] == (
         f"{doubtful} of the silent ports may be closed, "
         "since refusals are limited: -i 1 gives them time"

@@ -79,7 +79,8 @@ class Report:
 
     def _tell_other(self, outcome: Outcome) -> None:
         if outcome.state is State.UNANSWERED:
-            self.say(f"No answer from {outcome.peer.reached(self._numeric)}: open or filtered")
+            may_be = "open, filtered or closed" if outcome.doubtful else "open or filtered"
+            self.say(f"No answer from {outcome.peer.reached(self._numeric)}: {may_be}")
         else:
             self.say(f"pync: connect to {outcome.peer.target} failed: {outcome.reason}")
 
