@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import PYNC, Program, free_port
+from harness import PYNC, Program, free_port, needs_ipv6
+from namespaces import DROPPING_IPV6, SILENT_IPV6, Namespace
+from plain_peer import HERE
 
 NAMED = ("127.0.0.2", "127.0.0.1", "::1")
 
@@ -91,6 +93,42 @@ def test_the_source_address_leaves_out_what_it_cannot_reach(pync: tuple[str, ...
     with Program(*pync, "-s", "::1", "several", str(free_port())) as client:
         told = client.finish().err
     assert [address for address in NAMED if f"({address})" in told] == ["::1"]
+
+
+# Says in the end how many milliseconds the command has taken.
+CLOCKED = """
+mount --bind "$0" /etc/hosts
+begin=$(date +%s%N)
+"$@" || exit
+echo $((($(date +%s%N) - begin) / 1000000))
+"""
+TRIES = 10  # on a machine that is busy with something else
+
+
+@needs_ipv6
+@pytest.mark.parametrize("limit", [(), ("-w", "10")], ids=" ".join)
+def test_where_ipv6_leads_nowhere_ipv4_is_reached_within_400_ms(
+    limit: tuple[str, ...], tmp_path: Path
+) -> None:
+    """100 ms of it are for all that is no waiting, or what that takes on this machine."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"{SILENT_IPV6} dual\n{HERE} dual\n{HERE} single\n")
+
+    def milliseconds(name: str) -> int:
+        client = (*PYNC, "-zv", *limit, name, str(server.port))
+        with network.program("unshare", "-m", "sh", "-c", CLOCKED, str(hosts), *client) as run:
+            status, took, err = run.finish()
+        assert status == 0
+        assert err.count("given up: another was quicker") == (name == "dual")
+        return int(took)
+
+    with Namespace(DROPPING_IPV6) as network, network.pync("-lkn", "-v", HERE, "0") as server:
+        for _ in range(TRIES):
+            start = max(100, milliseconds("single"))
+            took = milliseconds("dual")
+            if took < start + 300:
+                break
+    assert 250 <= took < start + 300
 
 
 def test_the_namespace_is_the_tests_own() -> None:
