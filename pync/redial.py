@@ -89,8 +89,9 @@ class Dialler:
 
         hold: leads a session to its end.
         """
-        source, sink = local.source, Lasting(local.sink)
+        again, sink = Unread(local.source, b""), Lasting(local.sink)
         while True:
+            source = again if again.held else local.source
             session = open_session(Ends(source, sink), self.reach())
             self._last = ""
             try:
@@ -103,8 +104,7 @@ class Dialler:
                 if is_told_all(session) or not session.outward.over:
                     break
                 self._say(f"{session.remote.peer} has closed the connection")
-            if session.inward.left:
-                source = Unread(source, session.inward.left)
+            again.put_back(session.unsent)
             self._pause(next(pauses(1, self._delay)))
         local.sink.end()
 
@@ -119,7 +119,7 @@ class Dialler:
 
 def is_told_all(session: Session) -> bool:
     """Whether there is nothing more to say to a next peer."""
-    return session.inward.drained_at < NEVER
+    return session.inward.drained_at < NEVER and not session.unsent
 
 
 class Lasting(Sink):

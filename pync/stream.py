@@ -160,6 +160,14 @@ class Sink:
         """Bytes written that the other side's kernel has not confirmed yet."""
         return 0
 
+    def keep_unsent(self) -> None:
+        """From now on, keep what is written for take_back, until it is the system's."""
+
+    def take_back(self) -> bytes:
+        """What was written, is kept, and has not been given to the system, so that the other
+        side has nothing of it."""
+        return b""
+
     def check(self) -> None:
         """Raise a NetworkError if what is unacknowledged will remain so."""
 
