@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
 DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
+# Seconds that a program may still work on all that a client has sent which has gone then.
+WORK_OUTLASTS_CLIENT = 10.0
 
 
 class Accepting:
@@ -168,7 +170,7 @@ def terms_among_clients(options: Options, has_end: bool) -> Terms:
 
     silence = None if has_end else options.timeout or DATAGRAM_PEER_IDLE
     return Terms(
-        looks_for_peer=True,
+        looks_for_peer=0.0,
         silence=silence,
         idle=options.timeout if has_end else None,
         idle_failure=options.idle_timeout,
@@ -183,7 +185,12 @@ def terms_of_program(options: Options, has_end: bool) -> Terms:
     idle = options.timeout
     if idle is None and options.keep_open and not has_end:
         idle = DATAGRAM_PEER_IDLE
-    return Terms(sends_end=options.sends_end, idle=idle, idle_failure=options.idle_timeout)
+    return Terms(
+        sends_end=options.sends_end,
+        idle=idle,
+        idle_failure=options.idle_timeout,
+        looks_for_peer=WORK_OUTLASTS_CLIENT,
+    )
 
 
 def idle_limit(limit: float | None, options: Options) -> float | None:

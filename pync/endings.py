@@ -15,6 +15,7 @@ it is due later still.
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import EPIPE
 from typing import TYPE_CHECKING, NamedTuple
 
 from pync.errors import ConnectionLost, LocalError, PyncError, TimedOut
@@ -44,7 +45,7 @@ class Terms(NamedTuple):
     idle: from the last movement to a quiet end.  idle_failure: to an error.
     silence: from the peer's last byte to a quiet end, whatever it is sent.
     linger: what a silent stdin gets once the peer has ended.
-    looks_for_peer: whether one that has ended is looked for, since it may have gone.
+    looks_for_peer: from the peer's end to the first look for it, since it may have gone.
     looks_for_reset: and one of whom nothing is read, since what it has sent is not taken.
     passes_failure: the peer is to see a failure as such, also if it has all that there was.
     keeps_unsent: there will be another peer, for what stdin has given and this one has not got.
@@ -61,7 +62,7 @@ class Terms(NamedTuple):
     idle_failure: float | None = None
     silence: float | None = None
     linger: float = 2.0
-    looks_for_peer: bool = False
+    looks_for_peer: float = NEVER
     looks_for_reset: bool = False
     passes_failure: bool = False
     keeps_unsent: bool = False
@@ -177,19 +178,26 @@ def peer_silent(session: Session) -> float:
 
 def absent(session: Session) -> float:
     """One that has ended says nothing when it goes: raises what it is found to have left."""
-    if not (session.terms.looks_for_peer and session.outward.over):
-        return NEVER
+    first, now = session.outward.over_at + session.terms.looks_for_peer, session.clock()
+    if now < first:
+        return first
     session.remote.sink.knock()
-    now = session.clock()
-    return now + min(max(now - session.outward.over_at, FIRST_LOOK), LOOK_FOR_PEER)
+    return now + min(max(now - first, FIRST_LOOK), LOOK_FOR_PEER)
 
 
 def unheard(session: Session) -> float:
-    """A reset is heard behind what came before it, if that is read: raises it all the same."""
+    """A reset is heard behind what came before it, if that is read: raises it all the same.
+
+    But if the peer had ended, nothing of that is missing.
+    """
     if not session.terms.looks_for_reset:
         return NEVER
     if session.outward.stuck:
-        session.remote.sink.check()
+        try:
+            session.remote.sink.check()
+        except ConnectionLost as lost:
+            if lost.errno != EPIPE:
+                raise
     return session.clock() + LOOK_FOR_PEER
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from gateway_talk import dial, settled, wait_for
-from harness import Program, descriptors
+from harness import PYNC, Program, descriptors
+from namespaces import Namespace
 from plain_peer import (
     HERE,
     complaints,
@@ -166,6 +167,32 @@ def test_a_place_is_taken_as_long_as_the_program_is_there(served: Room) -> None:
             assert told(other) != number
             assert not alive(number)
             assert len(stopped(server)) == 1
+
+
+# One that closes its connection tells nothing but its end; the kernel tells the rest when it asks.
+SOON_FORGOTTEN = "echo 1 > /proc/sys/net/ipv4/tcp_fin_timeout"
+
+
+def test_a_client_that_just_closes_gives_up_its_place_in_time() -> None:
+    words = ("-lkv", "--max-conns", "1", "--tcp-keepalive", "1", "-c", ENDLESS, HERE, "2389")
+    visit = ("bash", "-c", f"exec 3<>/dev/tcp/{HERE}/2389")
+    with Namespace(SOON_FORGOTTEN) as network, network.program(*PYNC, *words) as server:
+        for told in ("Listening", f"pync: .*connection with {HERE} port \\d+ lost: Broken pipe"):
+            server.expect(told, within=30)
+            with network.program(*visit) as client:
+                client.finish()
+        server.expect("Connection received")
+        assert stopped(server) == []
+
+
+def test_nor_does_one_over_a_unix_socket_keep_it(served: Room) -> None:
+    with served("unix", "-k", "-c", ENDLESS) as (server, join):
+        client = join()
+        (number,) = programs(server, 1)
+        client.close()
+        programs(server, 0)
+        assert not alive(number)
+        assert len(stopped(server)) == 1
 
 
 def test_one_that_cannot_be_started_costs_its_client_alone(tmp_path: Path) -> None:

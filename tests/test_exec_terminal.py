@@ -5,6 +5,7 @@ The client is a raw terminal's: what is typed goes out as it is, what comes is l
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -96,6 +97,19 @@ def test_a_shell_shows_its_prompt_and_exits_as_it_is_told(role: str) -> None:
         seat.sees(rb"exit\r\n$")
         assert drain(seat.sock) == b""
         assert seat.status() == 7
+
+
+@each_role
+def test_a_shell_that_exits_need_not_wait_for_its_jobs(role: str) -> None:
+    with at_a_shell(role) as seat:
+        seat.type("sleep 100 &\n")
+        (number,) = seat.sees(rb"\[1\] (\d+)\r\nready> $").groups()
+        seat.type("exit 5\n")
+        seat.sees(rb"exit\r\n$")
+        assert drain(seat.sock) == b""
+        assert seat.status() == 5
+        assert running(int(number))
+        os.kill(int(number), signal.SIGKILL)
 
 
 def test_ctrl_c_is_for_the_job_and_not_for_the_shell() -> None:

@@ -38,6 +38,8 @@ from pync.transports.process import Command, Process
 from pync.transports.unix import UnixAddress
 
 MUCH = os.urandom(3 << 20)
+MORE_THAN_A_PIPE_HOLDS = 8 * MUCH  # also one of which each page is a part of a larger one
+TCP_FIN_WAIT2 = b"\5"  # linux/tcp_states.h: has ended, and that is acknowledged
 WAYS = ("tcp", "unix", "tls")
 ENDLESS = "while :; do sleep 0.05; done"
 
@@ -288,6 +290,69 @@ def test_a_client_that_resets_the_connection_although_nobody_reads_what_it_has_s
     with pytest.raises(NetworkError, match=r"connection with .* lost: Connection reset"):
         ground.loop.run(job)
     assert job.status == 128 + signal.SIGHUP
+
+
+@pytest.mark.parametrize("said", [b"", b"words"])
+def test_a_client_that_closes_and_nothing_is_ever_written_to(ground: Ground, said: bytes) -> None:
+    client, endpoint = ground.met("unix")
+    job = ground.job(endpoint, "exec sleep 100", Terms(looks_for_peer=0.3))
+    client.sendall(said)
+    client.close()
+    began = ground.loop.clock()
+    with pytest.raises(NetworkError, match=r"connection with .* lost"):
+        ground.loop.run(job)
+    assert job.status == 128 + signal.SIGHUP
+    assert ground.loop.clock() > began + 0.3
+
+
+@every_way
+def test_one_that_has_only_ended_is_not_taken_for_gone(ground: Ground, way: str) -> None:
+    heard = b"words\nlate\n"
+    terms = Terms(looks_for_peer=0.0)
+    line = "cat; sleep 0.5; echo late"
+    assert ground.play(way, line, saying(b"words\n"), terms=terms) == (heard, 0)
+
+
+@every_way
+def test_one_that_has_closed_is_not_looked_for_before_all_that_it_sent_is_read(
+    ground: Ground, way: str
+) -> None:
+    client, endpoint = ground.met(way)
+    line = f"sleep 0.5; cat >{ground.folder}/sent"
+    job = ground.job(endpoint, line, Terms(looks_for_peer=0.3))
+    sent = ground.pool.submit(say_and_close, client, MORE_THAN_A_PIPE_HOLDS)
+    ground.loop.run(job)
+    sent.result()
+    assert job.status == 0
+    assert (ground.folder / "sent").read_bytes() == MORE_THAN_A_PIPE_HOLDS
+
+
+def say_and_close(client: Any, data: bytes) -> None:
+    client.sendall(data)
+    client.close()
+
+
+def test_what_has_come_whole_is_for_the_program_although_a_reset_followed(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does for a client that has closed, once the kernel has probed it."""
+    monkeypatch.setattr(endings, "LOOK_FOR_PEER", 0.1)
+    monkeypatch.setattr(movers, "MOVERS", [movers.Copy])  # leaves the pipe as small as it is
+    client, endpoint = ground.met("tcp")
+    sent, go = ground.folder / "sent", ground.folder / "go"
+    job = ground.job(endpoint, f"until test -e {go}; do sleep 0.05; done; cat >{sent}")
+    client.sendall(MUCH[: 1 << 17])
+    client.shutdown(socket.SHUT_WR)
+    ground.wait_for(
+        lambda: client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == TCP_FIN_WAIT2
+    )
+    reset(client)
+    ended = ground.pool.submit(lambda: (time.sleep(0.4), go.touch()))
+    with pytest.raises(NetworkError):  # there is nobody to be told of the program's end
+        ground.loop.run(job)
+    ended.result()
+    assert job.status == 0
+    assert sent.read_bytes() == MUCH[: 1 << 17]
 
 
 def flood_and_reset(client: Any) -> None:

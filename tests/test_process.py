@@ -550,6 +550,20 @@ def test_a_shell_in_a_terminal_controls_its_jobs(loop: Loop) -> None:
     assert b"exit\r\n" in talk(loop, program, b"kill -9 %1; exit\nexit\n")
 
 
+@pytest.mark.parametrize("size", [0, 1 << 20])
+def test_what_it_leaves_running_does_not_keep_its_terminal_open(loop: Loop, size: int) -> None:
+    """All that it has written itself is read."""
+    line = f"trap '' HUP; sleep 100 & echo $!; head -c {size} /dev/zero; exit 5"
+    program = sh(loop, line, in_terminal=True)
+    heard = Record()
+    move_in(loop, (program.ends.source, heard))
+    assert until_gone(loop, program) == 5
+    number, _, zeros = heard.data.partition(b"\r\n")
+    assert running(int(number))
+    os.kill(int(number), signal.SIGKILL)
+    assert zeros == bytes(size)
+
+
 def test_what_is_typed_when_nobody_has_the_terminal_is_dropped(loop: Loop) -> None:
     program = sh(loop, "exec <&- >&- 2>&-; sleep 0.3; exit 3", in_terminal=True)
     with pytest.raises(EndOfStream):

@@ -119,7 +119,7 @@ class Process:
         self.gone = False
         self.changed = Condition()
         self._loop = loop
-        self._files = given.files
+        self._given = given
         self._exit = exit_descriptor(pid)
         self._deadline = NEVER  # of what was hung up, and again of what was killed
         self._killed = False
@@ -142,6 +142,7 @@ class Process:
             code = os.waitstatus_to_exitcode(status)
             self.status = code if code >= 0 else 128 - code
             self._forget_exit()
+            self._given.exited()
             self.changed.notify()
 
     def _forget_exit(self) -> None:
@@ -195,7 +196,7 @@ class Process:
 
     def close(self) -> None:
         """Close its ends.  May be repeated."""
-        for file in self._files:
+        for file in self._given.files:
             if not file.closed:
                 self._loop.forget(file.fileno())
                 file.close()

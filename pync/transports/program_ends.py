@@ -12,13 +12,13 @@ import fcntl
 import os
 import struct
 import termios
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from io import FileIO
 from typing import Any, NamedTuple
 
 from pync.errors import LocalError
-from pync.stream import Ends, WouldBlock
+from pync.stream import Condition, EndOfStream, Ends, WouldBlock
 from pync.transports.descriptors import Readiness, put_null_in_place_of, readable
 from pync.transports.sockets import reason
 from pync.transports.stdio import DescriptorSink, DescriptorSource
@@ -31,13 +31,14 @@ LOOK = 0.1  # seconds between looks at who reads from a terminal
 class Given(NamedTuple):
     """Our ends, the files behind them, and how the program comes by its own (posix_spawn).
 
-    above: each descriptor that stands there is below that.
+    above: each descriptor that stands there is below that.  exited: to be called when it has.
     """
 
     ends: Ends
     files: tuple[FileIO, ...]
     actions: Sequence[tuple[Any, ...]]
     above: int = 3
+    exited: Callable[[], None] = lambda: None
 
 
 class ProgramSource(DescriptorSource):
@@ -70,6 +71,32 @@ class ProgramSink(DescriptorSink):
 
     def end(self) -> None:
         self._file.close()
+
+
+class Screen(ProgramSource):
+    """What a program writes to its terminal.
+
+    What it leaves running may have that open for as long as it likes, as the jobs of a
+    shell do.  So once the program has exited this ends where there is no more for now.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._exited = False
+        self._changed = Condition()
+
+    def read_into(self, buffer: memoryview) -> int:
+        try:
+            return super().read_into(buffer)
+        except WouldBlock as blocked:
+            if self._exited:
+                raise EndOfStream from None
+            blocked.condition = self._changed
+            raise
+
+    def set_exited(self) -> None:
+        self._exited = True
+        self._changed.notify()
 
 
 class Keyboard(DescriptorSink):
@@ -172,8 +199,9 @@ def give_terminal(theirs: ExitStack, ours: ExitStack) -> Given:
         (os.POSIX_SPAWN_DUP2, 0, 1),
         (os.POSIX_SPAWN_DUP2, 0, 2),
     ]
-    ends = Ends(ProgramSource(master.fileno()), Keyboard(master.fileno(), path))
-    return Given(ends, (master,), actions)
+    screen = Screen(master.fileno())
+    ends = Ends(screen, Keyboard(master.fileno(), path))
+    return Given(ends, (master,), actions, exited=screen.set_exited)
 
 
 def terminal_size() -> tuple[int, int]:

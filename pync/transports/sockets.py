@@ -133,7 +133,8 @@ class SocketSink(Sink):
         return lost(self._peer, error)
 
     def knock(self) -> None:
-        self.write(b"")  # sends nothing, and fails where a byte would
+        if not self._ended:
+            self.write(b"")  # sends nothing, and fails where a byte would
 
     def end(self) -> None:
         if self._ended:

@@ -21,7 +21,7 @@ from pync.transports.sockets import (
     reason,
 )
 
-AMONG_CLIENTS = 30.0  # seconds of silence after which one that may only listen is probed
+MAY_ONLY_LISTEN = 30.0  # seconds of silence after which one that may not have to talk is probed
 
 
 def addresses(options: Options) -> list[InetAddress]:
@@ -76,7 +76,8 @@ def endpoint(sock: socket.socket, peer: Peer, options: Options) -> Endpoint:
     keepalive = options.tcp_keepalive
     if options.broker:
         settings.keep_little_unsent(sock)
-        keepalive = keepalive or AMONG_CLIENTS
+    if options.broker or options.command:
+        keepalive = keepalive or MAY_ONLY_LISTEN
     if keepalive:
         settings.set_keepalive(sock, keepalive)
     return SocketEndpoint(sock, peer, TcpSink)
