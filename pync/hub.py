@@ -13,7 +13,7 @@ from typing import Protocol
 from pync.admission import Admission
 from pync.errors import LocalError, NetworkError, PyncError
 from pync.loop import Loop
-from pync.stream import NEVER, Endpoint, Listener, WouldBlock
+from pync.stream import NEVER, Endpoint, Listener, Peer, WouldBlock
 
 FAREWELL = 2.0  # seconds that clients get to take what is held for them when we have to end
 
@@ -44,8 +44,8 @@ class Hub:
     """A task: admits clients, for ever, and attends each.
 
     attend: raises LocalError if there is nothing left for one more client, which it cuts.
-    complain: told of that, and of what ended the attendance of one, if that failed.  most: so
-    many at a time.
+    complain: told of that, and of what ended the attendance of one, if that failed, with its
+    name.  most: so many at a time.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Hub:
 
     def _admit(self, endpoint: Endpoint) -> None:
         try:
-            member = Member(self._attend(endpoint), self._part)
+            member = Member(self._attend(endpoint), endpoint.peer, self._part)
         except LocalError as error:
             self._complain(str(error))
             return
@@ -88,7 +88,7 @@ class Hub:
         del self._members[member]
         self._loop.wake(self)
         if error:
-            self._complain(str(error))
+            self._complain(named(member.peer, str(error)))
 
     def wind_up(self) -> None:
         """Admit no more, and be over when all have what is held for them, or soon."""
@@ -104,6 +104,11 @@ class Hub:
         for member in self._members:
             self._loop.cancel(member)
             member.attendance.break_off(error)
+
+
+def named(client: Peer, failure: str) -> str:
+    """The failure with the name of whose it is, if it does not say so by itself."""
+    return failure if str(client) in failure else f"client {client}: {failure}"
 
 
 class Lone:
@@ -137,9 +142,13 @@ class Member:
     """A task: one client's attendance.  part: told when it is over, and of its failing."""
 
     def __init__(
-        self, attendance: Attendance, part: Callable[[Member, NetworkError | None], None]
+        self,
+        attendance: Attendance,
+        peer: Peer,
+        part: Callable[[Member, NetworkError | None], None],
     ) -> None:
         self.attendance = attendance
+        self.peer = peer
         self._part = part
 
     def advance(self) -> bool:

@@ -19,18 +19,14 @@ from pync.transports.process import Process
 class Job:
     """A task (see hub.Attendance): a program and its client, both of which it owns.
 
-    terms: as the options say; what a program needs is put in.  name: whose failing it is,
-    where there are several.  advance raises NetworkError for what ended it, whatever that
-    was, once the program is gone.
+    terms: as the options say; what a program needs is put in.  advance raises NetworkError
+    for what ended it, whatever that was, once the program is gone.
     """
 
-    def __init__(
-        self, loop: Loop, program: Process, client: Endpoint, terms: Terms, name: str = ""
-    ) -> None:
+    def __init__(self, loop: Loop, program: Process, client: Endpoint, terms: Terms) -> None:
         self._clock = loop.clock
         self._program = program
         self._client = client
-        self._name = name
         terms = terms._replace(
             keeps_end_back=False, linger=NEVER, passes_failure=True, looks_for_reset=True
         )
@@ -57,7 +53,7 @@ class Job:
         if not self._program.gone:
             raise WouldBlock(condition=self._program.changed)
         if self._failure:
-            raise NetworkError(self._name + self._failure)
+            raise NetworkError(self._failure)
         return False
 
     def _converse(self) -> bool:

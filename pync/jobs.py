@@ -49,8 +49,7 @@ class Jobs:
             cut(self._loop, client)
             raise
         terms = terms_of_program(self._options, client.has_end)
-        name = f"client {client.peer}: " if self._options.keep_open else ""
-        self._last = Job(self._loop, program, client, terms, name)
+        self._last = Job(self._loop, program, client, terms)
         return self._last
 
     def check(self) -> None:

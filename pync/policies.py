@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from pync import dial
 from pync.circle import Participant
 from pync.environment import Environment
-from pync.errors import PyncError
+from pync.errors import LocalError, NetworkError, PyncError
 from pync.hub import Attendance
 from pync.loop import Loop
 from pync.options import Options
@@ -65,6 +65,16 @@ class Each:
 
 class Recipient(Participant):
     """A task: the session of a client that gets the whole of standard input."""
+
+    def advance(self) -> bool:
+        """As a participant's; what its reading fails of is this client's trouble alone."""
+        try:
+            return super().advance()
+        except LocalError as error:
+            if error is not self.session.inward.error:
+                raise
+            self._leave()
+            raise NetworkError(str(error)) from None
 
     def break_off(self, error: PyncError) -> None:
         if self.session.inward.drained_at == NEVER:  # more might have come

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from plain_peer import (
     LITTLE,
     complaints,
     drain,
+    drain_until_any_end,
     drain_until_reset,
     ended_within,
+    reset,
     start,
 )
 from test_signals import until, waiting_in
@@ -233,6 +236,36 @@ def test_a_client_that_ends_neither_stalls_the_others_nor_is_blamed() -> None:
         server.send(b"bye\n")
         assert exactly(staying, 4) == b"bye\n"
         assert stopped(server) == []
+
+
+# What is told of one says of whom, once.
+
+AMONG_CLIENTS = ("--broker", "--chat")
+WITH_US = ("--stdin=all", "--stdin=first", "--stdin=each", "--exec=cat")
+TIMED_OUT = drain_until_any_end, "client {}: timed out: idle for 0.5 s"
+VANISHED = reset, "connection with {} lost: .*"
+
+
+@pytest.mark.parametrize(
+    ("mode", "leave", "told"),
+    [
+        *((mode, *TIMED_OUT) for mode in (*AMONG_CLIENTS, *WITH_US)),
+        *((mode, *VANISHED) for mode in WITH_US),
+    ],
+)
+def test_whom_it_is_about_is_told_once(
+    mode: str, leave: Callable[[socket.socket], object], told: str
+) -> None:
+    stdin = PIPE if mode.startswith("--stdin") else NULL
+    options = ("-lkvn", mode, "--idle-timeout", "0.5", HERE, "0")
+    with start(*options, stdin=stdin) as server, ExitStack() as stack:
+        (client,) = welcomed(stack, server, 1)
+        name = f"{HERE} port {client.getsockname()[1]}"
+        leave(client)
+        server.expect("pync: .*\n")
+        (line,) = stopped(server)
+        assert re.fullmatch("pync: " + told.format(name), line)
+        assert line.count(name) == 1
 
 
 # --tcp-keepalive: what the kernel cannot do is told before anybody comes.

@@ -100,6 +100,43 @@ def test_each_begins_where_a_file_stood_and_leaves_it_there(tmp_path: Path) -> N
         assert os.lseek(stdin, 0, os.SEEK_CUR) == 1000
 
 
+@pytest.mark.usefixtures("_each_mover")
+@pytest.mark.parametrize("left", [1000, len(BIG) - 1])
+def test_a_file_that_is_cut_short_meanwhile_is_told_and_cuts_who_gets_it(
+    left: int, tmp_path: Path
+) -> None:
+    """Others have nothing to do with that, and who comes later gets what is there then."""
+    with (
+        file_of(BIG, tmp_path) as stdin,
+        start(*EACH, HERE, "0", stdin=stdin) as server,
+        slow_client_of(server) as client,
+        client_of(server) as quick,
+    ):
+        assert drain(quick) == BIG
+        name = f"{HERE} port {client.getsockname()[1]}"
+        os.truncate(tmp_path / "data", left)
+        assert drain_until_any_end(client)[1] == "RST"
+        with client_of(server) as later:
+            assert drain(later) == BIG[:left]
+        assert stopped(server) == [
+            f"pync: client {name}: standard input was cut short to {left} bytes"
+        ]
+
+
+@pytest.mark.usefixtures("_each_mover")
+def test_a_file_that_grows_meanwhile_is_given_out_as_it_is_then(tmp_path: Path) -> None:
+    with (
+        file_of(BIG, tmp_path) as stdin,
+        start(*EACH, HERE, "0", stdin=stdin) as server,
+        slow_client_of(server) as client,
+    ):
+        begin = exactly(client, 1000)
+        with (tmp_path / "data").open("ab") as file:
+            file.write(WORDS)
+        assert begin + drain(client) == BIG + WORDS
+        assert stopped(server) == []
+
+
 def test_who_is_early_gets_what_is_there_and_then_what_comes() -> None:
     with start(*EACH, HERE, "0", stdin=PIPE) as server, ExitStack() as stack:
         clients: list[socket.socket] = []

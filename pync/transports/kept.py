@@ -19,7 +19,10 @@ PIECE = 1 << 16  # bytes read at a time; so much may be held for each reader
 
 
 class KeptFile:
-    """A regular file.  It may change, and what has not been read yet changes with it."""
+    """A regular file.  It may change, and what has not been read yet changes with it.
+
+    It may grow, but not become smaller than it was for who has begun to read it.
+    """
 
     def __init__(self, fd: int, start: int) -> None:
         self.fd = fd
@@ -93,6 +96,7 @@ class Reading(Source):
         self.raw_fd = kept.fd
         self.position = position
         self._kept = kept
+        self._promised = kept.size
 
     @property
     def backlog(self) -> int:
@@ -104,6 +108,8 @@ class Reading(Source):
         except OSError as error:
             raise self.failure(error) from None
         if not data:
+            if self.position < self._promised:
+                raise LocalError(f"standard input was cut short to {self._kept.size} bytes")
             self._kept.wait()
         self.position += len(data)
         return data
