@@ -1,11 +1,12 @@
 """Dialling again: after an attempt that failed, and after a peer that went.
 
 Theory.  A session owns its connection and lets go of it, but not of standard input and
-output, which outlast it.  What its flow has taken from standard input and not passed on
-when the connection breaks comes first on the next one; what has been given to the system
-and was not acknowledged cannot be had back, and is counted in the line that tells of it.
-Once standard input has ended there is nothing to come back for, and the session ends by
-the rules of any other.
+output, which outlast it.  What was taken from standard input and not given to the system
+when the connection breaks, as its flow and the stages on the way hold it, comes first on
+the next one; what has been given to the system and was not acknowledged cannot be had
+back, and is counted in the line that tells of it.  Once standard input has ended and
+nothing of it is unsent there is nothing to come back for, and the session ends by the
+rules of any other.
 """
 
 from __future__ import annotations

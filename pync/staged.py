@@ -21,6 +21,7 @@ from pync.stage import RECORD, Stage, Transparent
 from pync.stream import Condition, Endpoint, LocalPlace, Sink, Source, WouldBlock
 
 MARKS = 1024  # that a ledger keeps
+AHEAD = 8  # pieces in a stage that stop more from coming in, where they have to be kept
 
 
 class Ledger:
@@ -73,16 +74,22 @@ class Unsent:
     def add(self, data: bytes, begin: int, end: int) -> None:
         self._pieces.append(Kept(data, begin, end))
 
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def forget(self, sent: int) -> None:
+        """Let go of what is contained in the first `sent` bytes of the output."""
+        while self._pieces and self._pieces[0].end <= sent:
+            self._pieces.popleft()
+
     def rest(self, sent: int) -> bytes:
-        """What cannot be told from the first `sent` bytes of the output; the others are let go."""
-        pieces = self._pieces
-        while pieces and pieces[0].end <= sent:
-            pieces.popleft()
-        if not pieces:
+        """What cannot be told from the first `sent` bytes of the output."""
+        self.forget(sent)
+        if not self._pieces:
             return b""
-        first = pieces[0]
+        first = self._pieces[0]
         told = self._legible(first.data, max(0, sent - first.begin))
-        return b"".join(piece.data for piece in pieces)[told:]
+        return b"".join(piece.data for piece in self._pieces)[told:]
 
 
 class StagedSource(Source):
@@ -159,11 +166,12 @@ class StagedSink(Sink):
 
     def _write_and_keep(self, data: bytes | memoryview) -> int:
         """Take little in advance: so little has to be kept, in few pieces."""
-        if self._below.source.backlog:
-            raise WouldBlock(condition=self._changed)
+        if len(self._unsent) >= AHEAD:
+            self._unsent.forget(self._sent)
+            if len(self._unsent) >= AHEAD and self._below.source.backlog:
+                raise WouldBlock(condition=self._changed)
         begin = self._produced
         taken = self._face.write(data[: self.limit])
-        self.take_back()  # lets go of what has left
         self._unsent.add(bytes(data[:taken]), begin, self._produced)
         return taken
 
@@ -173,7 +181,12 @@ class StagedSink(Sink):
         self.limit = RECORD
 
     def take_back(self) -> bytes:
-        return self._unsent.rest(self._below.moved - len(self._sink.take_back()))
+        return self._unsent.rest(self._sent)
+
+    @property
+    def _sent(self) -> int:
+        """Bytes of the output that the system has got."""
+        return self._below.moved - len(self._sink.take_back())
 
     def end(self) -> None:
         if self._below.error and not self.unacknowledged():

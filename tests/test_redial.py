@@ -187,6 +187,27 @@ def test_what_was_not_sent_goes_to_the_next_peer(
     assert len(data) - len(rest) - int(on_its_way[1]) <= IN_PEERS_SYSTEM
 
 
+def test_standard_input_has_not_ended_as_long_as_some_of_it_is_unsent(
+    authority: Authority,
+) -> None:
+    """All of this fits between it and the wire, where it is encrypted."""
+    data = os.urandom(128 << 10)
+    way = over_tls(authority, "TLSv1.3")
+    options = (*way.options("connects"), "--reconnect", "-O", "16k")
+    with dialling(*options, stdin=data) as (pync, server):
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+        with next_client(server) as sock:
+            peer = way.peer("connects", sock)
+            assert data.startswith(peer.recv(1000))
+            assert not ended_within(pync, 0.3)
+            reset(peer)
+        with next_client(server) as sock, closing(way.peer("connects", sock)) as peer:
+            rest = drain(peer)
+        assert pync.finish().status == 0
+    assert rest
+    assert data.endswith(rest)
+
+
 class TelnetSocket:
     """A plain socket whose bytes 255 come doubled."""
 
