@@ -48,8 +48,14 @@ class Participant:
             self._leave()
         return again
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether there was more to come than what is held."""
+        return False
+
     def wind_up(self) -> None:
-        self.session.close(Closing(patience=GRACE))
+        if not self.session.closing:
+            self.session.close(Closing(abrupt=self.interrupted, patience=GRACE))
 
     def break_off(self, error: PyncError) -> None:
         self.session.break_off(error)

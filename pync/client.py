@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pync import dial
@@ -11,11 +11,14 @@ from pync.connecting import Connecting
 from pync.errors import ConnectionLost, LocalError, NetworkError
 from pync.mode import Mode, hand_over
 from pync.options import Options
-from pync.reaching import Performance, connect
-from pync.stream import Endpoint, Ends, Sink
+from pync.reaching import Performance, Result, Script, connect, find
+from pync.stream import NEVER, Endpoint, Ends, Peer, Sink
+from pync.transports import transport_of
 
 if TYPE_CHECKING:
     from pync.jobs import Jobs
+    from pync.transports.inet import Lookup
+    from pync.transports.resolver import Resolver
 
 LEAST_TO_SCAN = 8  # descriptors that are free
 
@@ -23,7 +26,16 @@ LEAST_TO_SCAN = 8  # descriptors that are free
 class Client(Mode):
     """Goes to where options lead, and does there what they say."""
 
+    _resolver: Resolver | None = None
+
     def go(self) -> None:
+        try:
+            self._go()
+        finally:
+            if self._resolver:
+                self._resolver.close()
+
+    def _go(self) -> None:
         if self._options.wait_open:
             self._wait_open()
         elif self._options.ports:
@@ -34,34 +46,42 @@ class Client(Mode):
     def _connect(self) -> None:
         try:
             if self._options.dials_again:
-                self._connect_again(self._read_way())
+                self._connect_again(self._read_way(self._options))
             else:
-                self._connect_once(self._read_way())
+                self._connect_once(self._read_way(self._options))
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
 
     def _connect_once(self, first: Options) -> None:
+        deadline = self._deadline()
         use = self._purpose()
-        connecting = Connecting(first, self._loop, self._say_failure)
-        self._mind_interrupts()  # after the look-up
-        use(self._open(connecting))
+        # Without a limit it needs no thread, which takes long to start: no signal is minded yet.
+        found = transport_of(first).addresses(first) if deadline == NEVER else None
+        self._mind_interrupts()
+        use(self._open(self._reach(first, deadline, self._say_failure, found=found)))
 
     def _connect_again(self, first: Options) -> None:
         """As often as it takes, and may take."""
         from pync.redial import Dialler
 
         def dial_once() -> Endpoint:
-            return self._open(Connecting(first, self._loop, self._say_failure))
+            return self._open(self._reach(first, self._deadline(), self._say_failure))
 
         self._mind_interrupts()
-        complain = self._say_failure if self._options.zero else self._environment.complain
-        dialler = Dialler(self._loop, dial_once, self._options, complain, self._say)
+        repeat = self._say_failure
+        complain = repeat if self._options.zero else self._environment.complain
+        dialler = Dialler(self._loop, dial_once, self._options, complain, repeat, self._say)
         if self._options.reconnect:
             dialler.keep_talking(self._local(self._output()), self._session, self._hold)
         else:
             use = self._purpose()
             use(dialler.reach())
+
+    def _deadline(self) -> float:
+        """Of a connection that is begun now."""
+        limit = self._options.connect_limit
+        return NEVER if limit is None else self._loop.clock() + limit
 
     def _purpose(self) -> Callable[[Endpoint], None]:
         """What the connection is for.  What that needs is had now."""
@@ -92,14 +112,16 @@ class Client(Mode):
         self._mind_interrupts()
         say = functools.partial(self._say_failure, least=2)
         waiting = Waiting(self._options, self._loop, say)
+
+        def open_one(first: Options, deadline: float) -> Endpoint:
+            return self._open(self._reach(first, deadline, say, waiting.patience))
+
         try:
-            for self._options in waiting.each():
-                waiting.connect(self._read_way(), self._open).close()
+            for options in waiting.each():
+                waiting.connect(functools.partial(open_one, self._read_way(options))).close()
         except NetworkError as error:
             error.quiet = not self._options.verbose
             raise
-        finally:
-            waiting.close()
 
     def _scan(self) -> None:
         from pync.transports.descriptors import available, raise_limit
@@ -115,41 +137,67 @@ class Client(Mode):
         records = self._output() if self._options.json else None
         scan(hosts, self._options, self._environment, self._loop, records)
 
-    def _open(self, connecting: Connecting) -> Endpoint:
+    def _open(self, reaching: Script[Endpoint]) -> Endpoint:
         """The connection, ready for the user's first byte."""
-        endpoint = self._reach(connecting)
+        endpoint = self._perform(reaching)
         if self._options.zero and not endpoint.has_end:
             self._probe(endpoint)
         self._say(f"Connection to {endpoint.peer.reached(self._options.nodns)} succeeded!")
         self._tell_notes(endpoint)
         return endpoint
 
-    def _reach(self, connecting: Connecting) -> Endpoint:
+    def _reach(
+        self,
+        first: Options,
+        deadline: float,
+        say: Callable[[str], None],
+        patience: float = NEVER,
+        found: Sequence[Peer] | None = None,
+    ) -> Script[Endpoint]:
+        """The way to a peer.
+
+        first: how to connect to whoever is first on it.  patience: seconds that this may take
+        once the look-up is over.  found: its addresses; None to look them up beside the loop.
+        """
+        clock = self._loop.clock
+        if found is None:
+            found = yield from find(first, self._look_up, clock, deadline)
+        deadline = min(deadline, clock() + patience)
+        connecting = Connecting(first, self._loop, say, found, deadline)
         open_endpoint = None if self._layers is None else self._opening
         hop = self._hops[0] if self._hops else None
-        reaching = Performance(connect(connecting, open_endpoint, hop))
-        try:
-            self._loop.run(reaching)
-        finally:
-            reaching.close()
-        return reaching.result
+        return (yield from connect(connecting, open_endpoint, hop))
 
-    def _read_way(self) -> Options:
+    def _perform(self, script: Script[Result]) -> Result:
+        performance = Performance(script)
+        try:
+            self._loop.run(performance)
+        finally:
+            performance.close()
+        return performance.result
+
+    def _look_up(self, host: str, port: int, protocol: str, options: Options) -> Lookup:
+        from pync.transports.resolver import Resolver
+
+        self._resolver = self._resolver or Resolver(self._loop)
+        return self._resolver.look_up(host, port, protocol, options, "us")
+
+    def _read_way(self, options: Options) -> Options:
         """Prepare what is between us and a peer; how to connect to the first on the way."""
-        first = self._read_hops()
+        first = self._read_hops(options)
         self._read_layers()
         return first
 
-    def _read_hops(self) -> Options:
+    def _read_hops(self, options: Options) -> Options:
         """Prepare the proxies on the way, if there are any; how to connect to the first."""
-        if not (self._options.via or self._options.proxy):
-            return self._options
+        if not (options.via or options.proxy):
+            return options
         from pync.proxies import hops, reaching
 
-        self._hops = hops(self._options, self._environment)
+        self._hops = hops(options, self._environment)
         for hop in self._hops:
             self._say(f"Through {hop}")
-        return reaching(self._hops[0], self._options) if self._hops else self._options
+        return reaching(self._hops[0], options) if self._hops else options
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse a datagram, or answer it.

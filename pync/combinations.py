@@ -70,8 +70,7 @@ NOT_OF_A_BROKER = (
 # A program has its standard input and output on the connection, and pync's are not used.
 NOT_WITH_A_PROGRAM = (
     *("relay", "proxy_type", "broker", "fd_pass", "crlf", "interval", "safe_tty", "quit"),
-    *("no_stdin", "recv_limit", "recv_only", "send_only", "stdin", "outbox", "label"),
-    *("zero", "reconnect"),
+    *("recv_limit", "recv_only", "send_only", "stdin", "outbox", "label", "zero", "reconnect"),
 )
 
 # Who only looks whether a port is open moves none of the user's bytes.
@@ -99,7 +98,6 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("zero", "reconnect"),
     ("fd_pass", "reconnect"),
     ("recv_limit", "reconnect"),
-    ("send_only", "reconnect"),
     ("udp", "reconnect"),
     ("zero", "fd_pass"),
     *(("zero", field) for field in NOT_WITHOUT_BYTES),

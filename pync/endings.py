@@ -28,7 +28,7 @@ AT_ONCE = float("-inf")
 DRAIN = 2.0  # seconds that a closing connection may be kept open by what the peer still sends
 GRACE = 1.0  # seconds without progress that a closing session gives what is on its way
 FIRST_LOOK, LAST_LOOK = 0.001, 0.05  # seconds between looks at what is unacknowledged
-LOOK_FOR_PEER = 10.0  # seconds between looks whether a peer that has ended is still there
+LOOK_FOR_PEER = 10.0  # seconds between looks whether a peer of whom nothing comes is still there
 
 
 class Terms(NamedTuple):
@@ -45,6 +45,7 @@ class Terms(NamedTuple):
     silence: from the peer's last byte to a quiet end, whatever it is sent.
     linger: what a silent stdin gets once the peer has ended.
     looks_for_peer: whether one that has ended is looked for, since it may have gone.
+    looks_for_reset: and one of whom nothing is read, since what it has sent is not taken.
     passes_failure: the peer is to see a failure as such, also if it has all that there was.
     keeps_unsent: there will be another peer, for what stdin has given and this one has not got.
     """
@@ -61,6 +62,7 @@ class Terms(NamedTuple):
     silence: float | None = None
     linger: float = 2.0
     looks_for_peer: bool = False
+    looks_for_reset: bool = False
     passes_failure: bool = False
     keeps_unsent: bool = False
 
@@ -180,6 +182,15 @@ def absent(session: Session) -> float:
     session.remote.sink.knock()
     now = session.clock()
     return now + min(max(now - session.outward.over_at, FIRST_LOOK), LOOK_FOR_PEER)
+
+
+def unheard(session: Session) -> float:
+    """A reset is heard behind what came before it, if that is read: raises it all the same."""
+    if not session.terms.looks_for_reset:
+        return NEVER
+    if session.outward.stuck:
+        session.remote.sink.check()
+    return session.clock() + LOOK_FOR_PEER
 
 
 def idle(session: Session) -> float:
@@ -319,6 +330,7 @@ ENDINGS = (
     Rule(no_reply, end_now),
     Rule(peer_silent, end_now),
     Rule(absent, fail),
+    Rule(unheard, fail),
     Rule(idle, end_idle),
     Rule(idle_too_long, fail_idle),
 )

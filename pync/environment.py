@@ -19,6 +19,11 @@ FIRST = 3  # the first descriptor that systemd hands in
 USUAL_COLUMNS = 80  # of a terminal that does not say
 
 
+def tells_of_sockets(variables: Mapping[str, str]) -> bool:
+    """Whether systemd has handed some in, and to this very process (sd_listen_fds(3))."""
+    return variables.get("LISTEN_PID") == str(os.getpid())
+
+
 class Environment(NamedTuple):
     """stdin, stdout, stderr: descriptors.  clock: seconds, never running backwards."""
 
@@ -44,7 +49,7 @@ class Environment(NamedTuple):
 
         Raises UsageError if there are several.
         """
-        if self.variables.get("LISTEN_PID") != str(os.getpid()):
+        if not tells_of_sockets(self.variables):
             return {}
         count = self.variables.get("LISTEN_FDS", "")
         if count != "1":

@@ -31,7 +31,9 @@ class Job:
         self._program = program
         self._client = client
         self._name = name
-        terms = terms._replace(keeps_end_back=False, linger=NEVER, passes_failure=True)
+        terms = terms._replace(
+            keeps_end_back=False, linger=NEVER, passes_failure=True, looks_for_reset=True
+        )
         self._session = Session(loop, program.ends, client, terms)
         self._parted = False  # the client has been let go of
         self._silent = False  # the program has closed its output by itself

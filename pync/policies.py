@@ -10,7 +10,7 @@ What clients send goes to the output that they share, whatever the policy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pync import dial
 from pync.circle import Participant
@@ -22,7 +22,9 @@ from pync.options import Options
 from pync.session import Session
 from pync.sharing import Broadcast, SharedOutput, SharedSink, Sharing
 from pync.stream import NEVER, Condition, EndOfStream, Endpoint, Ends, Sink, Source, WouldBlock
-from pync.transports.kept import Spool, kept_file
+
+if TYPE_CHECKING:
+    from pync.transports.kept import Spool
 
 OpenSession: TypeAlias = Callable[[Ends, Endpoint], Session]
 
@@ -56,29 +58,32 @@ class Each:
         self._output = output
         self._open_session = open_session
 
-    def attend(self, endpoint: Endpoint) -> Reader:
+    def attend(self, endpoint: Endpoint) -> Recipient:
         sink = self._output.share()
-        return Reader(self._open_session(Ends(self._readings(), sink), endpoint), sink.release)
+        return Recipient(self._open_session(Ends(self._readings(), sink), endpoint), sink.release)
 
 
-class Reader(Participant):
+class Recipient(Participant):
     """A task: the session of a client that gets the whole of standard input."""
 
     def break_off(self, error: PyncError) -> None:
-        if self.session.inward.drained_at == NEVER:
-            self.session.finish(abrupt=True)  # more might have come
-        else:
-            super().break_off(error)
+        if self.session.inward.drained_at == NEVER:  # more might have come
+            self.session.terms = self.session.terms._replace(passes_failure=True)
+        super().break_off(error)
 
 
 def kept_input(loop: Loop, options: Options, environment: Environment) -> Callable[[], Source]:
     """What makes one more reading of standard input from its start.  Raises LocalError."""
+    from pync.transports.kept import kept_file
+
     kept = kept_file(environment.stdin) or spooled(loop, environment)
     return lambda: dial.as_sent(kept.reading(), options, environment)
 
 
 def spooled(loop: Loop, environment: Environment) -> Spool:
     """What keeps standard input, which comes in from now on."""
+    from pync.transports.kept import Spool
+
     spool = Spool()
     loop.spawn(Broadcast(dial.standard_input(environment), spool, loop.clock))
     return spool
@@ -181,6 +186,10 @@ class InLine(Participant):
         super().__init__(session, self._leave_both)
         self._place = place
         self._sink = sink
+
+    @property
+    def interrupted(self) -> bool:
+        return self._place.in_front and self.session.inward.stuck
 
     def advance(self) -> bool:
         if self.session.outward.over and not self._place.in_front:

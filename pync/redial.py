@@ -21,13 +21,14 @@ from pync.session import Session
 from pync.stream import NEVER, Endpoint, Ends, Sink, WouldBlock
 from pync.taps import Unread
 
+SHORTEST = 0.05  # seconds: who refuses at once, or hangs up at once, is not to be stormed
 JITTER = 0.25  # of a pause, more or less: who lost the same peer is not to come back together
 
 
 def pauses(most: int | None, delay: float) -> Iterator[float]:
     """The seconds before each further attempt, `most` of them; None: no end of them."""
     for _ in count() if most is None else range(most):
-        yield delay * uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
+        yield max(SHORTEST, delay * uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  no secret
 
 
 class Pause:
@@ -46,7 +47,8 @@ class Pause:
 class Dialler:
     """Dials until there is a connection, or no attempt is left.
 
-    dial: one attempt.  complain: told why one failed, where that is news; say: of the rest.
+    dial: one attempt.  complain: told why one failed; repeat: where that is no news.  say:
+    of peers that have gone.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Dialler:
         dial: Callable[[], Endpoint],
         options: Options,
         complain: Callable[[str], None],
+        repeat: Callable[[str], None],
         say: Callable[[str], None],
     ) -> None:
         self._loop = loop
@@ -62,6 +65,7 @@ class Dialler:
         self._most = options.retry  # None: as often as it takes
         self._delay = options.retry_delay
         self._complain = complain
+        self._repeat = repeat
         self._say = say
         self._last = ""  # what was told last
 
@@ -105,10 +109,8 @@ class Dialler:
         local.sink.end()
 
     def _tell(self, failure: str) -> None:
-        if failure == self._last:
-            self._say(f"pync: {failure}")
-        else:
-            self._complain(failure)
+        tell = self._repeat if failure == self._last else self._complain
+        tell(failure)
         self._last = failure
 
     def _pause(self, seconds: float) -> None:

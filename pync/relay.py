@@ -21,7 +21,7 @@ from pync.loop import Loop
 from pync.opening import PATIENCE, Layer, Maker, Opening, cut
 from pync.options import Options, listed, option_name
 from pync.proxies import Hop
-from pync.reaching import Performance, Script, connect, look_up
+from pync.reaching import Performance, Script, connect, find, look_up
 from pync.stream import NEVER, Endpoint, WouldBlock
 from pync.transports import inet
 from pync.transports.inet import InetAddress
@@ -129,9 +129,9 @@ class Relay:
         if self._stops:
             hops = proxies.between(self._stops, (yield from self._find_onwards(client, deadline)))
             first = proxies.reaching(self._stops[0], self._options)
-        addresses = yield from self._look_up(first, client, deadline)
-        connecting = Connecting(first, self._loop, say, addresses)
-        connecting.deadline = deadline
+        search = partial(self._resolver.look_up, owner=owner(client.peer))
+        addresses = yield from find(first, search, self._loop.clock, deadline)
+        connecting = Connecting(first, self._loop, say, addresses, deadline)
         makers = [*self._makers(hops, client)]
         open_endpoint = partial(self._open, makers)
         return (yield from connect(connecting, open_endpoint, hops[0] if hops else None))
@@ -142,16 +142,6 @@ class Relay:
         host = self._options.host or ""
         lookup = self._resolver.search(self._onwards, f"cannot resolve {host}", owner(client.peer))
         return (yield from look_up(host, lookup, self._loop.clock, deadline))
-
-    def _look_up(
-        self, first: Options, client: Endpoint, deadline: float
-    ) -> Script[list[InetAddress] | None]:
-        if first.host is None or first.port is None:
-            return None
-        lookup = self._resolver.look_up(
-            first.host, int(first.port), protocol_of(first), first, owner(client.peer)
-        )
-        return (yield from look_up(first.host, lookup, self._loop.clock, deadline))
 
     def _makers(self, hops: list[Hop], client: Endpoint) -> Iterator[Maker]:
         """What is said first on the connection to the target, nearest to the wire first."""

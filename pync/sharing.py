@@ -46,9 +46,17 @@ class Sharing:
         outbox = MemoryPipe(self._outbox, framed=endpoint.sink.framed)
         sink = self._output.share()
         session = self._open_session(Ends(outbox, sink), endpoint)
-        subscriber = Subscriber(session, outbox, self._circle, sink.release)
+        subscriber = Hearer(session, outbox, self._circle, sink.release)
         self._fan_out.add(subscriber)
         return subscriber
+
+
+class Hearer(Subscriber):
+    """One of those who get standard input."""
+
+    @property
+    def interrupted(self) -> bool:
+        return self.session.inward.stuck and not self.outbox.ended
 
 
 class Broadcast:

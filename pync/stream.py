@@ -213,7 +213,7 @@ class Peer(Protocol):
         """As it was asked for: `localhost (127.0.0.1) port 80 (tcp)`, or a path."""
 
     def reached(self, numeric: bool) -> str:
-        """`localhost 80 port [tcp/http]`; numeric: without a look-up."""
+        """`localhost (127.0.0.1) 80 port [tcp/http]`; numeric: without a look-up."""
 
     def came_from(self, numeric: bool) -> str:
         """`localhost 53682`; numeric: without a look-up."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from authority import Authority
 from gateway_talk import wait_for
-from harness import Program, descriptors, needs_ipv6
+from harness import PYNC, Program, descriptors, needs_ipv6
 from plain_peer import (
     HERE,
     ROLES,
@@ -23,6 +23,7 @@ from plain_peer import (
     ended_within,
     joined,
     reset,
+    run,
     start,
 )
 from programs import ENDLESS, NOTES, Room, alive, children, programs, way_to
@@ -52,7 +53,6 @@ each_stream = pytest.mark.parametrize("kind", STREAMS)
         (("-e", "cat", "-e", "bc"), "--exec is given twice"),
         (("--pty",), "--pty needs --exec or --sh-exec"),
         (("--exec-stderr",), "--exec-stderr needs --exec or --sh-exec"),
-        (("-e", "cat", "-d"), "--exec and --no-stdin exclude each other"),
     ],
 )
 @pytest.mark.parametrize("place", ["-lvU path", "-lkvU path", "-v nobody.invalid 1"])
@@ -414,6 +414,19 @@ def test_it_has_three_descriptors(way: tuple[str, ...], tmp_path: Path) -> None:
     ):
         assert str(file.fileno()) in descriptors(pync.pid)
         assert drain(peer).split() == [b"0", b"1", b"2", b"3"]  # the last is the listing
+
+
+def test_one_of_pync_s_that_is_closed_is_the_null_device_to_it() -> None:
+    line = "readlink /proc/$$/fd/2; echo unseen >&2"
+    closed = 'exec "$@" 2>&-'
+    with socket.create_server((HERE, 0)) as listener:
+        listener.settimeout(20)
+        place = (HERE, f"{listener.getsockname()[1]}")
+        with run(*PYNC, "-c", line, *place, shell=closed) as pync:
+            peer, _ = listener.accept()
+            with peer:
+                assert drain(peer) == b"/dev/null\n"
+            assert pync.finish() == (0, b"", "")
 
 
 @pytest.mark.parametrize("keep", [(), ("-k",)])

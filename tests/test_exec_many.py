@@ -165,6 +165,7 @@ def test_a_place_is_taken_as_long_as_the_program_is_there(served: Room) -> None:
             assert alive(number)
             assert told(other) != number
             assert not alive(number)
+            assert len(stopped(server)) == 1
 
 
 def test_one_that_cannot_be_started_costs_its_client_alone(tmp_path: Path) -> None:

@@ -247,12 +247,20 @@ def test_waiting_at_a_prompt_costs_nothing() -> None:
         assert seat.pync.cpu_seconds - before < 0.05
 
 
-def test_socat_gives_a_terminal_to_both_sides() -> None:
-    """A person's own one is raw, so that all keys are for the shell."""
-    if not (socat := shutil.which("socat")):
+# A person's own terminal is raw, so that all keys are for the shell.
+CLIENTS = {
+    "socat": "exec socat -,raw,echo=0 tcp:{place}:{port}",
+    "pync": "stty raw -echo; {pync} {place} {port}; stty sane; echo sane again",
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_between_two_terminals(client: str) -> None:
+    if client == "socat" and not shutil.which("socat"):
         pytest.skip("no socat")
     with start("-lv", "--pty", "-e", BASH, HERE, "0", env=PLAIN) as server:
-        screen = spawn(socat, ["-,raw,echo=0", f"tcp:{HERE}:{server.port}"], timeout=PATIENCE)
+        line = CLIENTS[client].format(place=HERE, port=server.port, pync=" ".join(PYNC))
+        screen = spawn("sh", ["-c", line], timeout=PATIENCE)
         screen.expect("ready> $")
         screen.send("sleep 100\n")
         screen.expect("sleep 100\r\n")
@@ -263,4 +271,6 @@ def test_socat_gives_a_terminal_to_both_sides() -> None:
         screen.send("exit 3\n")
         screen.expect("exit\r\n")
         assert server.finish().status == 3
+        if client == "pync":
+            screen.expect("sane again\r\n")
         screen.close()

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import pytest
 from authority import Authority
 from harness import PATIENCE
-from plain_peer import HERE, drain, drain_until_any_end, reset
+from plain_peer import HERE, drain, drain_until_any_end, flood, reset
 from plain_tls import context_against
 from test_process import running
 from tls_socket import TlsSocket
 
-from pync import movers
+from pync import endings, movers
 from pync.admission import Admission
 from pync.dial import Accepting
 from pync.endings import Terms
@@ -275,6 +275,27 @@ def test_a_client_that_goes_while_it_is_written_to(ground: Ground, way: str) -> 
     with pytest.raises(NetworkError):
         ground.loop.run(job)
     assert job.status is not None
+
+
+@each_that_resets
+def test_a_client_that_resets_the_connection_although_nobody_reads_what_it_has_sent(
+    ground: Ground, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endings, "LOOK_FOR_PEER", 0.2)
+    client, endpoint = ground.met(way)
+    job = ground.job(endpoint, "exec sleep 100")
+    ground.pool.submit(flood_and_reset, client)
+    with pytest.raises(NetworkError, match=r"connection with .* lost: Connection reset"):
+        ground.loop.run(job)
+    assert job.status == 128 + signal.SIGHUP
+
+
+def flood_and_reset(client: Any) -> None:
+    if isinstance(client, TlsSocket):
+        client.flood()
+    else:
+        flood(client)
+    reset(getattr(client, "sock", client))
 
 
 def test_silence(ground: Ground) -> None:

@@ -43,7 +43,7 @@ def test_one_address_after_the_other_is_tried_until_one_accepts(pync: tuple[str,
                 assert peer.recv(100) == b"hello"
             result = client.finish()
     assert result.status == 0
-    assert f"Connection to several {port} port" in result.err
+    assert f"Connection to several (127.0.0.1) {port} port" in result.err
 
 
 def test_when_none_accepts_each_is_told_with_its_reason(pync: tuple[str, ...]) -> None:
@@ -55,6 +55,27 @@ def test_when_none_accepts_each_is_told_with_its_reason(pync: tuple[str, ...]) -
         f"pync: connect to several ({address}) port {port} (tcp) failed: Connection refused"
         for address in NAMED
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-v", "--retry", "2", "--retry-delay", "50ms"),
+        ("-vz", "--retry", "2", "--retry-delay", "50ms"),
+        ("-vvz", "--wait-open", "400ms"),
+    ],
+    ids=" ".join,
+)
+def test_each_has_a_line_of_its_own_each_time(
+    options: tuple[str, ...], pync: tuple[str, ...]
+) -> None:
+    port = free_port()
+    with Program(*pync, *options, "several", str(port)) as client:
+        lines = client.finish().err.splitlines()
+    for address in NAMED:
+        told = f"pync: connect to several ({address}) port {port} (tcp) failed: Connection refused"
+        assert lines.count(told) == len(lines) / 3
+    assert len(lines) > 3
 
 
 @pytest.mark.parametrize(("option", "addresses"), [("-4", NAMED[:2]), ("-6", NAMED[2:])])

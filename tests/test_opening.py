@@ -62,6 +62,8 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
         (int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))
             dlsym(RTLD_NEXT, "getaddrinfo");
     int error;
+    if (hints && hints->ai_flags & AI_NUMERICHOST)
+        return real(host, service, hints, found);
     if (host && !strcmp(host, "slow")) {
         static const char told[] = "looking up\n";
         if (write(2, told, sizeof told - 1) > 0)
@@ -111,7 +113,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("options", [(), ("-w", "1m"), ("-l",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-w", "1m"), ("--retry", "1"), ("--reconnect",), ("-z", "--wait-open", "1m"), ("-l",)],
+    ids=" ".join,
+)
 def test_a_signal_ends_a_look_up(
     number: int, options: tuple[str, ...], machine: dict[str, str]
 ) -> None:
@@ -122,6 +128,20 @@ def test_a_signal_ends_a_look_up(
         assert result.status == -number
         assert "Traceback" not in result.err
         assert not complaints(result)
+
+
+@pytest.mark.parametrize("option", ["-w", "--wait"])
+def test_a_limit_is_for_the_look_up_too(option: str, machine: dict[str, str]) -> None:
+    with start(option, "200ms", "slow", "2389", env=machine) as pync:
+        result = pync.finish(within=SOON)
+    assert (result.status, complaints(result)) == (1, ["pync: cannot resolve slow: timed out"])
+
+
+def test_each_attempt_has_the_limit_for_its_look_up(machine: dict[str, str]) -> None:
+    options = ("-w", "100ms", "--retry", "20", "--retry-delay", "50ms")
+    with start("-v", *options, "slow", "2389", env=machine) as pync:
+        result = pync.finish()
+    assert (result.status, len(complaints(result))) == (1, 21)
 
 
 def connecting(port: int) -> bool:
@@ -170,7 +190,7 @@ def test_a_family_that_is_missing_is_passed_over(machine: dict[str, str]) -> Non
             result = client.finish()
     assert result.status == 0
     assert re.search(rf"connect to several \(::1\) port {port} \(tcp\) failed: ", result.err)
-    assert f"Connection to several {port} port" in result.err
+    assert f"Connection to several (127.0.0.1) {port} port" in result.err
 
 
 def test_a_family_that_is_missing_is_told_when_no_other_accepts(machine: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from plain_peer import (
     start,
 )
 
-from pync.redial import JITTER, pauses
+from pync.redial import JITTER, SHORTEST, pauses
 
 IN_PEERS_SYSTEM = 64 * 1024  # bytes that the system of a peer that reads little may take
 QUICK = ("--retry-delay", "50ms")
@@ -57,6 +57,10 @@ def test_the_pauses_are_about_as_long_as_was_asked_for() -> None:
     assert 2.2 < max(found) <= 2 * (1 + JITTER)
 
 
+def test_none_is_so_short_that_pync_would_do_nothing_else() -> None:
+    assert set(pauses(100, 0.0)) == {SHORTEST}
+
+
 def test_a_listener_that_comes_late_is_reached() -> None:
     port = free_port()
     with start("-nv", "--retry", "1000", *QUICK, HERE, str(port), stdin=b"hello") as pync:
@@ -70,7 +74,7 @@ def test_a_listener_that_comes_late_is_reached() -> None:
     assert result.err.endswith(f"Connection to {HERE} {port} port [tcp/*] succeeded!\n")
 
 
-@pytest.mark.parametrize(("retries", "attempts"), [(1, 2), (3, 4)])
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (3, 4)])
 def test_as_many_attempts_are_made_as_were_asked_for(retries: int, attempts: int) -> None:
     port = free_port()
     with start("-nv", "--retry", str(retries), *QUICK, HERE, str(port)) as pync:
@@ -195,6 +199,22 @@ def test_output_goes_on_from_peer_to_peer_into_one_pipe() -> None:
             with next_client(listener) as peer:
                 peer.sendall(word)
         pync.expect("onetwo", "out")
+
+
+def test_somebody_who_only_sends_comes_back_as_well() -> None:
+    with dialling("--reconnect", "-v", "--send-only", stdin=PIPE) as (pync, listener):
+        with next_client(listener) as peer:
+            pync.send(b"one")
+            assert peer.recv(100) == b"one"
+            peer.sendall(b"who listens?")
+        pync.expect("has closed the connection")
+        pync.send(b"two")
+        with next_client(listener) as peer:
+            assert peer.recv(100) == b"two"
+            pync.end()
+            assert drain(peer) == b""
+        result = pync.finish()
+    assert (result.status, result.out) == (0, b"")
 
 
 def test_an_idle_peer_is_left_for_another_connection() -> None:

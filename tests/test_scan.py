@@ -654,7 +654,7 @@ def test_of_a_range_or_a_network_v_tells_the_open_ones(
 def test_a_name_is_told_with_the_address(street: Street) -> None:
     opened, closed = street.open(), street.closed()
     lines = scan("-v4", "localhost", opened, closed).err.splitlines()
-    assert lines[0].startswith(f"Connection to localhost {opened} port [tcp/")
+    assert lines[0].startswith(f"Connection to localhost ({HERE}) {opened} port [tcp/")
     assert (
         f"connect to localhost ({HERE}) port {closed} (tcp) failed: Connection refused" in lines[1]
     )

@@ -115,12 +115,11 @@ def limit_of_start(least: int) -> Iterator[None]:
 def keep_inherited() -> None:
     """Hand what we have inherited on to no program, but for the three standard descriptors.
 
-    What Python opens it keeps by itself.
+    What Python opens it keeps by itself, also in the place of one of those.
     """
     for fd in open_descriptors():
-        if fd > 2:
-            with suppress(OSError):  # that of the listing itself
-                os.set_inheritable(fd, False)
+        with suppress(OSError):  # that of the listing itself
+            os.set_inheritable(fd, fd <= 2)
 
 
 def open_descriptors() -> Iterable[int]:

@@ -12,7 +12,7 @@ class MemoryPipe(Source, Sink):
 
     A piece counts for more than its bytes, since small ones cost memory too.
     framed: each piece comes out as it went in; otherwise several may come out as one.
-    changed is notified when either side may go on.
+    changed is notified when either side may go on.  ended: whether no more is put in.
     """
 
     PIECE_COST = 64  # bytes
@@ -24,7 +24,7 @@ class MemoryPipe(Source, Sink):
         self._held = 0
         self.capacity = capacity
         self._pieces: deque[bytes] = deque()
-        self._ended = False
+        self.ended = False
 
     @property
     def backlog(self) -> int:
@@ -43,7 +43,7 @@ class MemoryPipe(Source, Sink):
     def read(self, limit: int) -> bytes:
         pieces = self._pieces
         if not pieces:
-            if self._ended:
+            if self.ended:
                 raise EndOfStream
             raise WouldBlock(condition=self.changed)
         piece = pieces.popleft()
@@ -79,7 +79,7 @@ class MemoryPipe(Source, Sink):
         self.changed.notify()
 
     def end(self) -> None:
-        self._ended = True
+        self.ended = True
         self.changed.notify()
 
 
