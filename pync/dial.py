@@ -183,7 +183,12 @@ def terms_of_program(options: Options, has_end: bool) -> Terms:
     idle = options.timeout
     if idle is None and options.keep_open and not has_end:
         idle = DATAGRAM_PEER_IDLE
-    return Terms(sends_end=options.sends_end, idle=idle, idle_failure=options.idle_timeout)
+    return Terms(
+        sends_end=options.sends_end,
+        idle=idle,
+        idle_failure=options.idle_timeout,
+        forgives_pause=has_end,  # nothing else would tell that a peer without an end has gone
+    )
 
 
 def idle_limit(limit: float | None, options: Options) -> float | None:
