@@ -280,6 +280,8 @@ class Listener:
     before it is given; who is not admitted is cut off at once, or not heard.  wanted: how
     many more there is room for, before accept() is called.  shared: whether that also
     reads what is for peers that were given before, and so has to be called in any case.
+    drops: told once of each such peer of which something is dropped, since who is to take it
+    takes nothing; None: the others wait, since they have to wait for the same one.
     RETRY: seconds after which a descriptor may have become free.
     """
 
@@ -289,6 +291,7 @@ class Listener:
     admits: Callable[[Peer], bool]
     wanted: float = NEVER
     shared = False
+    drops: Callable[[Peer], None] | None = None
 
     places: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
