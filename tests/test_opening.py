@@ -130,9 +130,18 @@ def test_a_signal_ends_a_look_up(
         assert not complaints(result)
 
 
-@pytest.mark.parametrize("option", ["-w", "--wait"])
-def test_a_limit_is_for_the_look_up_too(option: str, machine: dict[str, str]) -> None:
-    with start(option, "200ms", "slow", "2389", env=machine) as pync:
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-w", "200ms"),
+        ("--wait", "200ms"),
+        ("-w", "200ms", "-x", f"socks5://{HERE}:1", "--proxy-dns", "local"),
+        ("-z", "-v", "--wait-open", "200ms", "-x", f"socks4://{HERE}:1"),
+    ],
+    ids=" ".join,
+)
+def test_a_limit_is_for_the_look_up_too(options: tuple[str, ...], machine: dict[str, str]) -> None:
+    with start(*options, "slow", "2389", env=machine) as pync:
         result = pync.finish(within=SOON)
     assert (result.status, complaints(result)) == (1, ["pync: cannot resolve slow: timed out"])
 
