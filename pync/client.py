@@ -17,7 +17,7 @@ from pync.transports import transport_of
 
 if TYPE_CHECKING:
     from pync.jobs import Jobs
-    from pync.transports.inet import Lookup
+    from pync.transports.inet import InetAddress, Lookup
     from pync.transports.resolver import Resolver
 
 LEAST_TO_SCAN = 8  # descriptors that are free
@@ -45,10 +45,11 @@ class Client(Mode):
 
     def _connect(self) -> None:
         try:
+            first = self._read_way(self._options, self._deadline)
             if self._options.dials_again:
-                self._connect_again(self._read_way(self._options))
+                self._connect_again(first)
             else:
-                self._connect_once(self._read_way(self._options))
+                self._connect_once(first)
         except NetworkError as error:
             error.quiet = self._options.zero and not self._options.verbose
             raise
@@ -118,7 +119,8 @@ class Client(Mode):
 
         try:
             for options in waiting.each():
-                waiting.connect(functools.partial(open_one, self._read_way(options))).close()
+                first = self._read_way(options, waiting.next_deadline)
+                waiting.connect(functools.partial(open_one, first)).close()
         except NetworkError as error:
             error.quiet = not self._options.verbose
             raise
@@ -177,27 +179,39 @@ class Client(Mode):
         return performance.result
 
     def _look_up(self, host: str, port: int, protocol: str, options: Options) -> Lookup:
+        return self._beside_the_loop().look_up(host, port, protocol, options, "us")
+
+    def _search(self, find: Callable[[], list[InetAddress]], failing: str) -> Lookup:
+        return self._beside_the_loop().search(find, failing, "us")
+
+    def _beside_the_loop(self) -> Resolver:
         from pync.transports.resolver import Resolver
 
         self._resolver = self._resolver or Resolver(self._loop)
-        return self._resolver.look_up(host, port, protocol, options, "us")
+        return self._resolver
 
-    def _read_way(self, options: Options) -> Options:
-        """Prepare what is between us and a peer; how to connect to the first on the way."""
-        first = self._read_hops(options)
+    def _read_way(self, options: Options, deadline: Callable[[], float]) -> Options:
+        """Prepare what is between us and a peer; how to connect to the first on the way.
+
+        deadline: of a look-up that is begun now; a person may have typed a password by then.
+        """
+        first = self._read_hops(options, deadline)
         self._read_layers()
         return first
 
-    def _read_hops(self, options: Options) -> Options:
+    def _read_hops(self, options: Options, deadline: Callable[[], float]) -> Options:
         """Prepare the proxies on the way, if there are any; how to connect to the first."""
         if not (options.via or options.proxy):
             return options
-        from pync.proxies import hops, reaching
+        from pync.proxies import between, find_onwards, reaching, stops
 
-        self._hops = hops(options, self._environment)
+        if not (found := stops(options, self._environment)):
+            return options
+        finding = find_onwards(found, options, self._search, self._loop.clock, deadline())
+        self._hops = between(found, self._perform(finding))
         for hop in self._hops:
             self._say(f"Through {hop}")
-        return reaching(self._hops[0], options) if self._hops else options
+        return reaching(self._hops[0], options)
 
     def _probe(self, remote: Endpoint) -> None:
         """Let a peer that cannot refuse a connection refuse a datagram, or answer it.

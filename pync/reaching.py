@@ -34,7 +34,7 @@ class Performance(Generic[Result]):
 
     def __init__(self, script: Script[Result]) -> None:
         self._script = script
-        self._task = next(script)
+        self._task: Task | None = None  # the script has not begun
 
     def advance(self) -> bool:
         try:
@@ -46,7 +46,7 @@ class Performance(Generic[Result]):
 
     def _go_on(self) -> None:
         try:
-            if self._task.advance():
+            if self._task and self._task.advance():
                 return
         except PyncError as error:
             self._task = self._script.throw(error)

@@ -46,7 +46,7 @@ class Waiting:
         pause = FIRST_PAUSE
         while True:
             try:
-                return attempt(self._next_deadline())
+                return attempt(self.next_deadline())
             except NetworkError as error:
                 self._sleep(pause)
                 if self._loop.clock() >= self._deadline:
@@ -54,7 +54,8 @@ class Waiting:
                 self._say(str(error))
             pause = min(pause * GROWTH, LONGEST_PAUSE)
 
-    def _next_deadline(self) -> float:
+    def next_deadline(self) -> float:
+        """Of an attempt that is begun now."""
         limit = NEVER if self._limit is None else self._limit
         return min(self._deadline, self._loop.clock() + limit)
 
