@@ -76,6 +76,8 @@ def place_probe(options: Options, addresses: list[str]) -> Options:
         raise UsageError(f"HOST and PORT are needed, not {told(addresses)}; see pync --help")
     simple = len(addresses) == 2 and "/" not in addresses[0] and is_one_port(ports[0])
     if simple and hosts and not (options.banner or options.json):
+        if options.interval is not None:
+            raise UsageError("--interval is a pause between ports, and there is one alone")
         return options._replace(host=hosts[0], port=checked(check_port, "port", ports[0]))
     if options.wait_open and "/" in addresses[0]:
         raise UsageError(f"--wait-open waits for one host, and {addresses[0]!r} is a network")

@@ -70,8 +70,13 @@ NOT_OF_A_BROKER = (
 # A program has its standard input and output on the connection, and pync's are not used.
 NOT_WITH_A_PROGRAM = (
     *("relay", "proxy_type", "broker", "fd_pass", "crlf", "interval", "safe_tty", "quit"),
-    *("no_stdin", "recv_limit", "recv_only", "send_only", "stdin", "outbox", "label"),
-    *("zero", "reconnect"),
+    *("recv_limit", "recv_only", "send_only", "stdin", "outbox", "label", "zero", "reconnect"),
+)
+
+# Who only looks whether a port is open moves none of the user's bytes.
+NOT_WITHOUT_BYTES = (
+    *("crlf", "telnet", "safe_tty", "recv_limit", "recv_only", "send_only", "quit"),
+    *("no_shutdown", "idle_timeout"),
 )
 
 # Of a row not all can be had.
@@ -93,9 +98,11 @@ EXCLUDES: tuple[tuple[str, ...], ...] = (
     ("zero", "reconnect"),
     ("fd_pass", "reconnect"),
     ("recv_limit", "reconnect"),
-    ("send_only", "reconnect"),
     ("udp", "reconnect"),
     ("zero", "fd_pass"),
+    *(("zero", field) for field in NOT_WITHOUT_BYTES),
+    ("unixsock", "zero", "interval"),
+    ("wait_open", "interval"),
     ("keep_open", "fd_pass"),
     ("fd_pass", "label"),
     ("unixsock", "md5sig"),

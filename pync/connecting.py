@@ -5,6 +5,10 @@ saying so.  They are tried one after the other, as the look-up has them; whoever
 within HEAD_START gets company by the next one, and a failure lets the next one begin
 at once.  The first that accepts wins, and the others are given up.  One time limit is
 for all of them together.
+
+With a local port of our own, two attempts may be in each other's way.  Most systems let
+them have it both, as long as they do not go to the same place; one that may not begin
+for that reason waits until one that has begun is over.
 """
 
 from __future__ import annotations
@@ -13,21 +17,21 @@ import errno
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from pync.errors import ConnectError, PyncError
+from pync.errors import AddressTaken, ConnectError, PyncError
 from pync.loop import Loop
 from pync.options import Options
 from pync.stream import NEVER, NEVER_YET, Attempt, Condition, Endpoint, Peer, WouldBlock
 from pync.transports import transport_of
 
 HEAD_START = 0.25  # seconds; RFC 8305 section 5 recommends it
+IN_THE_WAY = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)  # what connect says of a local port
 
 
 class Connecting:
     """A task that tries addresses until one accepts.
 
-    endpoint: the connection, once the task is over.  deadline: when it is to be
-    there at the latest, by the loop's clock.  advance raises ConnectError with a line
-    for each address if none accepts, or none in time.
+    endpoint: the connection, once the task is over.  advance raises ConnectError with a
+    line for each address if none accepts, or none in time.
     """
 
     def __init__(
@@ -35,11 +39,12 @@ class Connecting:
         options: Options,
         loop: Loop,
         say: Callable[[str], None],
-        addresses: Iterable[Peer] | None = None,
+        addresses: Iterable[Peer],
+        deadline: float = NEVER,
     ) -> None:
         """say: told of the addresses that failed, where another one accepts.
 
-        addresses: None to look them up, which may take its time and knows no limit.
+        deadline: when it is to be there at the latest, by the loop's clock.
         """
         self.endpoint: Endpoint | None = None
         self._loop = loop
@@ -47,16 +52,13 @@ class Connecting:
         self._failures: list[ConnectError] = []
         self._options = options
         self._via = transport_of(options)
-        found = self._via.addresses(options) if addresses is None else addresses
-        self._addresses = deque(found)
-        # Two that begin at the same local port would be in each other's way.
-        self._head_start = NEVER if options.source_port else HEAD_START
+        self._addresses = deque(addresses)
         self._next_at = NEVER_YET  # when the next one may begin
         self._racers: list[Racer] = []
+        self._put_off: list[Peer] = []  # until a racer fails, which has what they need
         self._changed = Condition()
         self._accepted: Peer | None = None
-        limit = options.connect_limit
-        self.deadline = NEVER if limit is None else loop.clock() + limit
+        self.deadline = deadline
 
     def advance(self) -> bool:
         for racer in self._racers[:]:
@@ -64,24 +66,29 @@ class Connecting:
                 self._judge(racer)
         if self.endpoint:
             return self._finish()
+        if self._racers and self._loop.clock() >= self.deadline:
+            self._run_out_of_time()
+            return True
         if self._addresses and (not self._racers or self._loop.clock() >= self._next_at):
             self._begin_next()
             return True
         if not self._racers:
             raise self._failure()
-        if self._loop.clock() >= self.deadline:
-            self._run_out_of_time()
-            return True
         until = min(self.deadline, self._next_at) if self._addresses else self.deadline
         raise WouldBlock(until=until, condition=self._changed)
 
     def _begin_next(self) -> None:
         peer = self._addresses.popleft()
-        self._next_at = self._loop.clock() + self._head_start
+        self._next_at = self._loop.clock() + HEAD_START
         try:
             attempt = self._via.connect(peer, self._options)
         except ConnectError as error:
             self._failures.append(error)
+            return
+        except AddressTaken:
+            if not self._racers:
+                raise
+            self._put_off.append(peer)
             return
         racer = Racer(attempt, self._changed)
         self._racers.append(racer)
@@ -95,11 +102,16 @@ class Connecting:
             self._accepted = racer.peer
             return
         self._drop(racer)
-        if isinstance(racer.error, ConnectError):
-            self._failures.append(racer.error)
-            self._next_at = NEVER_YET
-        elif racer.error:
+        if not isinstance(racer.error, ConnectError):
+            assert racer.error
             raise racer.error
+        if self._racers and racer.error.errno in IN_THE_WAY:
+            self._put_off.append(racer.peer)
+        else:
+            self._failures.append(racer.error)
+            self._addresses.extendleft(self._put_off)
+            self._put_off.clear()
+        self._next_at = NEVER_YET
 
     def _finish(self) -> bool:
         for failure in self._failures:
@@ -115,6 +127,8 @@ class Connecting:
 
     def _run_out_of_time(self) -> None:
         self._failures += [timed_out(racer.peer) for racer in self._racers]
+        self._failures += [not_tried(peer) for peer in (*self._put_off, *self._addresses)]
+        self._put_off.clear()
         self._addresses.clear()
         self._drop_all()
 
@@ -172,4 +186,9 @@ class Racer:
 
 def timed_out(peer: Peer) -> ConnectError:
     message = f"connect to {peer.target} failed: Connection timed out"
+    return ConnectError(message, errno.ETIMEDOUT)
+
+
+def not_tried(peer: Peer) -> ConnectError:
+    message = f"connect to {peer.target} not tried: the time was over"
     return ConnectError(message, errno.ETIMEDOUT)

@@ -190,6 +190,7 @@ def terms_of_program(options: Options, has_end: bool) -> Terms:
         idle=idle,
         idle_failure=options.idle_timeout,
         looks_for_peer=WORK_OUTLASTS_CLIENT,
+        forgives_pause=has_end,  # nothing else would tell that a peer without an end has gone
     )
 
 

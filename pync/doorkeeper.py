@@ -95,7 +95,10 @@ def spans_of(entry: Entry, resolve: Resolve) -> list[Span]:
     if found:
         return [found]
     name = entry.text
-    hosts = LOCALHOST if canonical(name) == "localhost" else resolve(name)
+    try:
+        hosts = LOCALHOST if canonical(name) == "localhost" else resolve(name)
+    except LocalError as error:
+        raise LocalError(f"{entry.where}: {error}") from None
     return [span(address, address) for host in hosts if (address := read_address(host))]
 
 

@@ -43,6 +43,7 @@ class Terms(NamedTuple):
     quit_after: from stdin's end to ours.
     reply_wait: from the last reply to our end, once stdin has ended.
     idle: from the last movement to a quiet end.  idle_failure: to an error.
+    forgives_pause: whoever takes what the peer sends may make one, and that is not idleness.
     silence: from the peer's last byte to a quiet end, whatever it is sent.
     linger: what a silent stdin gets once the peer has ended.
     looks_for_peer: from the peer's end to the first look for it, since it may have gone.
@@ -60,6 +61,7 @@ class Terms(NamedTuple):
     reply_wait: float | None = None
     idle: float | None = None
     idle_failure: float | None = None
+    forgives_pause: bool = True
     silence: float | None = None
     linger: float = 2.0
     looks_for_peer: float = NEVER
@@ -212,8 +214,10 @@ def idle_too_long(session: Session) -> float:
 def idle_for(session: Session, limit: float | None) -> float:
     if limit is None:
         return NEVER
-    # Whoever reads our output may make a pause: that is no fault of the peer's.
-    due = max(session.progress_at, quiet_since(session, session.outward)) + limit
+    last = session.progress_at
+    if session.terms.forgives_pause:
+        last = max(last, quiet_since(session, session.outward))
+    due = last + limit
     if due > session.clock() and session.undelivered:
         return min(due, session.clock() + limit / 4)  # look whether they have been acknowledged
     return due

@@ -16,6 +16,12 @@ from pync.address import printable
 from pync.errors import LocalError, OutputClosed, UsageError
 
 FIRST = 3  # the first descriptor that systemd hands in
+USUAL_COLUMNS = 80  # of a terminal that does not say
+
+
+def tells_of_sockets(variables: Mapping[str, str]) -> bool:
+    """Whether systemd has handed some in, and to this very process (sd_listen_fds(3))."""
+    return variables.get("LISTEN_PID") == str(os.getpid())
 
 
 class Environment(NamedTuple):
@@ -43,7 +49,7 @@ class Environment(NamedTuple):
 
         Raises UsageError if there are several.
         """
-        if self.variables.get("LISTEN_PID") != str(os.getpid()):
+        if not tells_of_sockets(self.variables):
             return {}
         count = self.variables.get("LISTEN_FDS", "")
         if count != "1":
@@ -54,6 +60,14 @@ class Environment(NamedTuple):
     def watched(self) -> bool:
         """Whether a person sees standard error at once."""
         return os.isatty(self.stderr)
+
+    @property
+    def columns(self) -> int:
+        """How wide the terminal behind standard error is."""
+        try:
+            return os.get_terminal_size(self.stderr).columns or USUAL_COLUMNS
+        except OSError:
+            return USUAL_COLUMNS
 
     def say(self, line: str) -> None:
         """Write one line to stderr, escaped; a stderr that has gone is nobody's to tell."""

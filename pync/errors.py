@@ -3,7 +3,8 @@
     PyncError
     ├── UsageError           a bad option, value or combination
     ├── LocalError           something on this machine: cannot bind, cannot write a file
-    │   └── OutOfDescriptors the process or the system has no descriptor left
+    │   ├── OutOfDescriptors the process or the system has no descriptor left
+    │   └── AddressTaken     another socket has the local address and port
     ├── NetworkError         the network or the peer failed
     │   ├── ResolveError     a name has no address
     │   ├── ConnectError     a connection could not be opened
@@ -41,6 +42,10 @@ class LocalError(PyncError):
 
 class OutOfDescriptors(LocalError):
     """accept() or socket() found no free descriptor; trying later may help."""
+
+
+class AddressTaken(LocalError):
+    """Another socket, maybe one of ours, has the local address and port."""
 
 
 class NetworkError(PyncError):

@@ -136,7 +136,8 @@ class Mode:
             self._environment.say(line)
 
     def _say_failure(self, failure: str, least: int = 1) -> None:
-        self._say(f"pync: {failure}", least)
+        if self._options.verbose >= least:
+            self._environment.complain(failure)
 
 
 def hand_over(stdout: int, remote: Endpoint) -> None:

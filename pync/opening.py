@@ -19,7 +19,7 @@ from pync.endings import Terms
 from pync.errors import NetworkError, TimedOut
 from pync.loop import Loop
 from pync.session import Session
-from pync.stage import Dialogue, Engine
+from pync.stage import Dialogue, Transparent
 from pync.staged import Staged
 from pync.stream import Condition, EndOfStream, Endpoint, Ends, Listener, Peer, WouldBlock
 from pync.transports.memory import Discard, Given
@@ -53,7 +53,7 @@ Maker = Callable[[Peer], Layer]
 Layers = Sequence[Maker]
 
 
-def stage(name: str, loop: Loop, engine: Engine) -> Layer:
+def stage(name: str, loop: Loop, engine: Transparent) -> Layer:
     """A protocol that stays."""
     return Layer(name, engine, lambda endpoint: Staged(loop, endpoint, engine))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pync.environment import tells_of_sockets
 from pync.stream import Endpoint
 from pync.transports.inet import InetAddress
 
 # Not handed on: what was said to us, with passwords among it, and what tells of another client.
 PREFIXES = PYNC, NCAT = "PYNC_", "NCAT_"
+HANDED_IN = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")  # sd_listen_fds(3)
 NO_PLACE = "", ""
 
 
@@ -17,7 +19,12 @@ def variables_for(client: Endpoint, inherited: Mapping[str, str]) -> dict[str, s
 
     ncat tells of no paths.
     """
-    kept = {name: value for name, value in inherited.items() if not name.startswith(PREFIXES)}
+    ours = HANDED_IN if tells_of_sockets(inherited) else ()
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name not in ours and not name.startswith(PREFIXES)
+    }
     peer, local = client.peer, client.local
     here = (local.host, f"{local.port}") if local else NO_PLACE
     if isinstance(peer, InetAddress):

@@ -7,7 +7,7 @@ target, and then it is as if the connection led there.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from pync.environment import Environment
@@ -16,6 +16,8 @@ from pync.loop import Loop
 from pync.opening import Layer, Maker, stage
 from pync.options import Options
 from pync.proxy_variables import FROM_ENVIRONMENT, proxy_of_environment
+from pync.reaching import Script
+from pync.reaching import look_up as look_up_beside
 from pync.stage import Dialogue
 from pync.stream import Endpoint, Peer
 from pync.taps import unread
@@ -26,9 +28,11 @@ from pync.wire.socks import NOWHERE, Command, literal
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from pync.transports.inet import Lookup
     from pync.wire.http.connect import Connect
     from pync.wire.socks5 import Socks5
 
+Search = Callable[[Callable[[], list[InetAddress]], str], "Lookup"]  # as Resolver.search
 VARIABLE = "PYNC_PROXY_PASSWORD"
 ONE_BYTE = 1  # is read at a time, so that what follows the proxy's answer stays in the kernel
 
@@ -172,15 +176,6 @@ class Stop(NamedTuple):
     login: Login | None
 
 
-def hops(options: Options, environment: Environment) -> list[Hop]:
-    """The proxies that `options` name, in order.
-
-    Raises UsageError, and ResolveError where a name is to be looked up here.
-    """
-    found = stops(options, environment)
-    return between(found, onwards(found, options)) if found else []
-
-
 def stops(options: Options, environment: Environment) -> list[Stop]:
     """The proxies that `options` name, in order.  Raises UsageError."""
     found = [fill_in(proxy, options) for proxy in named(options, environment)]
@@ -199,6 +194,23 @@ def onwards(stops: Sequence[Stop], options: Options) -> list[InetAddress]:
     target = options.host or "", port_number(options.port or "", protocol, options.nodns)
     places = [*((stop.host, stop.port) for stop in stops[1:]), target]
     return [onward(stop.kind, *place, options) for stop, place in zip(stops, places, strict=True)]
+
+
+def find_onwards(
+    stops: Sequence[Stop],
+    options: Options,
+    search: Search,
+    clock: Callable[[], float],
+    deadline: float,
+) -> Script[list[InetAddress]]:
+    """As onwards; what may take its time is done beside the loop."""
+    kinds = [stop.kind for stop in stops]
+    if options.nodns or not looks_up(kinds, options):
+        return onwards(stops, options)
+    host = options.host or ""
+    port_number(options.port or "", "udp" if options.udp else "tcp", options.nodns)  # or a mistake
+    lookup = search(functools.partial(onwards, stops, options), f"cannot resolve {host}")
+    return (yield from look_up_beside(host, lookup, clock, deadline))
 
 
 def between(stops: Sequence[Stop], onwards: Sequence[InetAddress]) -> list[Hop]:

@@ -7,11 +7,13 @@ raises.  To close it is to give up what it is at.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pync.errors import ConnectError, PyncError, WantsNewConnection
-from pync.stream import Endpoint, WouldBlock
+from pync.errors import ConnectError, PyncError, UsageError, WantsNewConnection
+from pync.options import Options
+from pync.stream import Endpoint, Peer, WouldBlock
+from pync.transports import inet, transport_of
 
 if TYPE_CHECKING:
     from pync.connecting import Connecting
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Script = Generator["Task", None, Result]
+Search = Callable[[str, int, str, Options], "Lookup"]  # as inet.look_up, beside the loop
 
 
 class Performance(Generic[Result]):
@@ -31,7 +34,7 @@ class Performance(Generic[Result]):
 
     def __init__(self, script: Script[Result]) -> None:
         self._script = script
-        self._task = next(script)
+        self._task: Task | None = None  # the script has not begun
 
     def advance(self) -> bool:
         try:
@@ -43,7 +46,7 @@ class Performance(Generic[Result]):
 
     def _go_on(self) -> None:
         try:
-            if self._task.advance():
+            if self._task and self._task.advance():
                 return
         except PyncError as error:
             self._task = self._script.throw(error)
@@ -88,6 +91,25 @@ def look_up(
     finally:
         lookup.abandon()
     return looking.found
+
+
+def find(
+    options: Options, search: Search, clock: Callable[[], float], deadline: float
+) -> Script[Sequence[Peer]]:
+    """Where to connect to; only a name needs `search`.
+
+    Raises NetworkError as look_up does, and UsageError.
+    """
+    try:
+        return transport_of(options).addresses(options._replace(nodns=True))
+    except UsageError:
+        if options.nodns:
+            raise
+    host, protocol = options.host or "", "udp" if options.udp else "tcp"
+    port = inet.port_number(options.port or "", protocol, options.nodns)
+    lookup = search(host, port, protocol, options)
+    found = yield from look_up(host, lookup, clock, deadline)
+    return inet.within_reach(found, options)
 
 
 def connect(

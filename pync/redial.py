@@ -1,11 +1,12 @@
 """Dialling again: after an attempt that failed, and after a peer that went.
 
 Theory.  A session owns its connection and lets go of it, but not of standard input and
-output, which outlast it.  What its flow has taken from standard input and not passed on
-when the connection breaks comes first on the next one; what has been given to the system
-and was not acknowledged cannot be had back, and is counted in the line that tells of it.
-Once standard input has ended there is nothing to come back for, and the session ends by
-the rules of any other.
+output, which outlast it.  What was taken from standard input and not given to the system
+when the connection breaks, as its flow and the stages on the way hold it, comes first on
+the next one; what has been given to the system and was not acknowledged cannot be had
+back, and is counted in the line that tells of it.  Once standard input has ended and
+nothing of it is unsent there is nothing to come back for, and the session ends by the
+rules of any other.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from pync.session import Session
 from pync.stream import NEVER, Endpoint, Ends, Sink, WouldBlock
 from pync.taps import Unread
 
+SHORTEST = 0.05  # seconds: who refuses at once, or hangs up at once, is not to be stormed
 JITTER = 0.25  # of a pause, more or less: who lost the same peer is not to come back together
 
 
 def pauses(most: int | None, delay: float) -> Iterator[float]:
     """The seconds before each further attempt, `most` of them; None: no end of them."""
     for _ in count() if most is None else range(most):
-        yield delay * uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  no secret
+        yield max(SHORTEST, delay * uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  no secret
 
 
 class Pause:
@@ -46,7 +48,8 @@ class Pause:
 class Dialler:
     """Dials until there is a connection, or no attempt is left.
 
-    dial: one attempt.  complain: told why one failed, where that is news; say: of the rest.
+    dial: one attempt.  complain: told why one failed; repeat: where that is no news.  say:
+    of peers that have gone.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Dialler:
         dial: Callable[[], Endpoint],
         options: Options,
         complain: Callable[[str], None],
+        repeat: Callable[[str], None],
         say: Callable[[str], None],
     ) -> None:
         self._loop = loop
@@ -62,6 +66,7 @@ class Dialler:
         self._most = options.retry  # None: as often as it takes
         self._delay = options.retry_delay
         self._complain = complain
+        self._repeat = repeat
         self._say = say
         self._last = ""  # what was told last
 
@@ -85,8 +90,9 @@ class Dialler:
 
         hold: leads a session to its end.
         """
-        source, sink = local.source, Lasting(local.sink)
+        again, sink = Unread(local.source, b""), Lasting(local.sink)
         while True:
+            source = again if again.held else local.source
             session = open_session(Ends(source, sink), self.reach())
             self._last = ""
             try:
@@ -99,16 +105,13 @@ class Dialler:
                 if is_told_all(session) or not session.outward.over:
                     break
                 self._say(f"{session.remote.peer} has closed the connection")
-            if session.inward.left:
-                source = Unread(source, session.inward.left)
+            again.put_back(session.unsent)
             self._pause(next(pauses(1, self._delay)))
         local.sink.end()
 
     def _tell(self, failure: str) -> None:
-        if failure == self._last:
-            self._say(f"pync: {failure}")
-        else:
-            self._complain(failure)
+        tell = self._repeat if failure == self._last else self._complain
+        tell(failure)
         self._last = failure
 
     def _pause(self, seconds: float) -> None:
@@ -117,7 +120,7 @@ class Dialler:
 
 def is_told_all(session: Session) -> bool:
     """Whether there is nothing more to say to a next peer."""
-    return session.inward.drained_at < NEVER
+    return session.inward.drained_at < NEVER and not session.unsent
 
 
 class Lasting(Sink):

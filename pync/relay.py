@@ -6,7 +6,7 @@ finds it.  Nothing tells then that the client has gone, so it is asked from time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from pync import proxies
@@ -21,7 +21,7 @@ from pync.loop import Loop
 from pync.opening import PATIENCE, Layer, Maker, Opening, cut
 from pync.options import Options, listed, option_name
 from pync.proxies import Hop
-from pync.reaching import Performance, Script, connect, look_up
+from pync.reaching import Performance, Script, connect, find
 from pync.stream import NEVER, Endpoint, WouldBlock
 from pync.transports import inet
 from pync.transports.inet import InetAddress
@@ -101,23 +101,19 @@ class Relay:
         self._stops = proxies.stops(self._options, environment)
         kinds = [stop.kind for stop in self._stops]
         self._context = proxies.tls_context(kinds, environment)
-        self._asks_here = proxies.looks_up(kinds, self._options)
-        self._check()
+        self._check(kinds)
         self._layers = layers(self._options, environment, loop)
         self.terms = terms(self._options, bool(self._stops))
 
-    def _check(self) -> None:
+    def _check(self, kinds: Sequence[type[Hop]]) -> None:
         """Say now what can never be."""
         first = self._options
         if self._stops:
             first = proxies.reaching(self._stops[0], first)
-            if not self._asks_here:
-                proxies.between(self._stops, self._onwards())
+            if not proxies.looks_up(kinds, self._options):
+                proxies.between(self._stops, proxies.onwards(self._stops, self._options))
         if first.nodns and first.host:
             inet.look_up(first.host, 0, protocol_of(first), first)  # a name is a mistake
-
-    def _onwards(self) -> list[InetAddress]:
-        return proxies.onwards(self._stops, self._options)
 
     def attend(self, client: Endpoint) -> Relayed:
         return Relayed(self._loop, self, client, self._say)
@@ -129,29 +125,18 @@ class Relay:
         if self._stops:
             hops = proxies.between(self._stops, (yield from self._find_onwards(client, deadline)))
             first = proxies.reaching(self._stops[0], self._options)
-        addresses = yield from self._look_up(first, client, deadline)
-        connecting = Connecting(first, self._loop, say, addresses)
-        connecting.deadline = deadline
+        search = partial(self._resolver.look_up, owner=owner(client.peer))
+        addresses = yield from find(first, search, self._loop.clock, deadline)
+        connecting = Connecting(first, self._loop, say, addresses, deadline)
         makers = [*self._makers(hops, client)]
         open_endpoint = partial(self._open, makers)
         return (yield from connect(connecting, open_endpoint, hops[0] if hops else None))
 
     def _find_onwards(self, client: Endpoint, deadline: float) -> Script[list[InetAddress]]:
-        if not self._asks_here:
-            return self._onwards()
-        host = self._options.host or ""
-        lookup = self._resolver.search(self._onwards, f"cannot resolve {host}", owner(client.peer))
-        return (yield from look_up(host, lookup, self._loop.clock, deadline))
-
-    def _look_up(
-        self, first: Options, client: Endpoint, deadline: float
-    ) -> Script[list[InetAddress] | None]:
-        if first.host is None or first.port is None:
-            return None
-        lookup = self._resolver.look_up(
-            first.host, int(first.port), protocol_of(first), first, owner(client.peer)
-        )
-        return (yield from look_up(first.host, lookup, self._loop.clock, deadline))
+        search = partial(self._resolver.search, owner=owner(client.peer))
+        clock = self._loop.clock
+        found = proxies.find_onwards(self._stops, self._options, search, clock, deadline)
+        return (yield from found)
 
     def _makers(self, hops: list[Hop], client: Endpoint) -> Iterator[Maker]:
         """What is said first on the connection to the target, nearest to the wire first."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pync import dial
 from pync.interrupts import Instead
 from pync.mode import Mode, hand_over
-from pync.stream import Endpoint, Ends, Listener
+from pync.stream import Endpoint, Ends, Listener, Peer
 
 if TYPE_CHECKING:
     from pync.broker import Broker
@@ -119,9 +119,17 @@ class Server(Mode):
         attend = attending(
             self._loop, self._options, self._environment, self._output(), self._session
         )
-        self._attend_all(listener, attend)
+        self._admit_all(listener, attend)
 
     def _attend_all(self, listener: Listener, attend: Attend) -> None:
+        """All that come, with somebody to take what it sends for each."""
+        listener.drops = self._tell_of_drop
+        self._admit_all(listener, attend)
+
+    def _tell_of_drop(self, peer: Peer) -> None:
+        self._say(f"datagrams of {peer} are dropped: it takes none")
+
+    def _admit_all(self, listener: Listener, attend: Attend) -> None:
         from pync.hub import Hub
         from pync.transports.descriptors import raise_limit
 

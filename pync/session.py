@@ -38,6 +38,8 @@ class Session:
         self._loop = loop
         self._local = local
         self.changed = Condition()
+        if terms.keeps_unsent:
+            remote.sink.keep_unsent()  # before a mover is chosen for it
         self.inward = self._flow(local.source, remote.sink, self._pass_end_on)
         self.outward = self._flow(received(remote.source), local.sink, self._end_local)
         self.closing: Closing | None = None
@@ -109,6 +111,11 @@ class Session:
         return held + self.remote.sink.unacknowledged()
 
     @property
+    def unsent(self) -> bytes:
+        """Bytes taken from local that the system has not got, once all is over."""
+        return self.remote.sink.take_back() + self.inward.left
+
+    @property
     def error(self) -> PyncError | None:
         """What has failed so far, the cause before what follows from it."""
         drain = self.closing and self.closing.drain
@@ -167,6 +174,6 @@ class Session:
         """End at once; `error` is told what was not delivered."""
         undelivered = self.undelivered
         if isinstance(error, NetworkError):
-            error.undelivered = undelivered
+            error.undelivered = max(0, undelivered - len(self.remote.sink.take_back()))
         self.outward.flush()
         self.finish(abrupt=self.terms.passes_failure or undelivered > 0)

@@ -22,6 +22,7 @@ from pync.stream import Condition, EndOfStream, Ends, Sink, Source, WouldBlock
 HIGH_WATER = 256 * 1024  # bytes in an engine, one way, that stop more from coming in
 # Bytes at a time, in and out.  From 128 KiB on, malloc asks the kernel for memory each time.
 PIECE = 112 * 1024
+RECORD = 16 * 1024  # bytes of the user's that any engine makes one thing of
 
 
 class Dialogue(Protocol):
@@ -75,6 +76,14 @@ class Engine(Dialogue, Protocol):
     @property
     def receive_over(self) -> bool:
         """Whether the user will get nothing beyond the backlog."""
+
+
+class Transparent(Engine, Protocol):
+    """One for bytes that come to the peer's user as they are."""
+
+    def legible(self, data: bytes, sent: int) -> int:
+        """How many bytes of `data`, which send has taken at once, up to a record's worth of
+        them, can be told from the first `sent` bytes of what became of them."""
 
 
 class Outlet(NamedTuple):

@@ -10,15 +10,18 @@ everything that came before it has been given out.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from pync.errors import ConnectionLost, PyncError
 from pync.flow import Flow
 from pync.loop import Loop
-from pync.stage import Engine, Stage
+from pync.stage import RECORD, Stage, Transparent
 from pync.stream import Condition, Endpoint, LocalPlace, Sink, Source, WouldBlock
 
 MARKS = 1024  # that a ledger keeps
+AHEAD = 8  # pieces in a stage that stop more from coming in, where they have to be kept
 
 
 class Ledger:
@@ -51,6 +54,42 @@ class Ledger:
             share = max(0, confirmed - produced) / (next_produced - produced)
             taken += int((next_taken - taken) * share)
         return self._taken - taken
+
+
+class Kept(NamedTuple):
+    """A piece that went into a stage, and which bytes of the output it became."""
+
+    data: bytes
+    begin: int
+    end: int
+
+
+class Unsent:
+    """The pieces of which a part may not have left us."""
+
+    def __init__(self, legible: Callable[[bytes, int], int]) -> None:
+        self._legible = legible
+        self._pieces: deque[Kept] = deque()
+
+    def add(self, data: bytes, begin: int, end: int) -> None:
+        self._pieces.append(Kept(data, begin, end))
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def forget(self, sent: int) -> None:
+        """Let go of what is contained in the first `sent` bytes of the output."""
+        while self._pieces and self._pieces[0].end <= sent:
+            self._pieces.popleft()
+
+    def rest(self, sent: int) -> bytes:
+        """What cannot be told from the first `sent` bytes of the output."""
+        self.forget(sent)
+        if not self._pieces:
+            return b""
+        first = self._pieces[0]
+        told = self._legible(first.data, max(0, sent - first.begin))
+        return b"".join(piece.data for piece in self._pieces)[told:]
 
 
 class StagedSource(Source):
@@ -88,10 +127,17 @@ class StagedSink(Sink):
     """The plain face's sink, over `below`, the flow from it to `sink`.
 
     beside: the flow the other way, which alone is told of a reset that it has read.
+    legible: as an engine's.
     """
 
     def __init__(
-        self, face: Sink, below: Flow, beside: Flow, sink: Sink, changed: Condition
+        self,
+        face: Sink,
+        below: Flow,
+        beside: Flow,
+        sink: Sink,
+        changed: Condition,
+        legible: Callable[[bytes, int], int],
     ) -> None:
         self.limit = face.limit
         self._face = face
@@ -100,6 +146,8 @@ class StagedSink(Sink):
         self._sink = sink
         self._changed = changed
         self._ledger = Ledger()
+        self._keeps = False
+        self._unsent = Unsent(legible)
 
     @property
     def moved_at(self) -> float:
@@ -107,9 +155,38 @@ class StagedSink(Sink):
 
     def write(self, data: bytes | memoryview) -> int:
         self._raise_error()
-        taken = self._face.write(data)
-        self._ledger.add(taken, self._below.moved + self._below.held)
+        taken = self._write_and_keep(data) if self._keeps else self._face.write(data)
+        self._ledger.add(taken, self._produced)
         return taken
+
+    @property
+    def _produced(self) -> int:
+        """Bytes that have come out of the engine, or will without more going in."""
+        return self._below.moved + self._below.held
+
+    def _write_and_keep(self, data: bytes | memoryview) -> int:
+        """Take little in advance: so little has to be kept, in few pieces."""
+        if len(self._unsent) >= AHEAD:
+            self._unsent.forget(self._sent)
+            if len(self._unsent) >= AHEAD and self._below.source.backlog:
+                raise WouldBlock(condition=self._changed)
+        begin = self._produced
+        taken = self._face.write(data[: self.limit])
+        self._unsent.add(bytes(data[:taken]), begin, self._produced)
+        return taken
+
+    def keep_unsent(self) -> None:
+        self._sink.keep_unsent()
+        self._keeps = True
+        self.limit = RECORD
+
+    def take_back(self) -> bytes:
+        return self._unsent.rest(self._sent)
+
+    @property
+    def _sent(self) -> int:
+        """Bytes of the output that the system has got."""
+        return self._below.moved - len(self._sink.take_back())
 
     def end(self) -> None:
         if self._below.error and not self.unacknowledged():
@@ -140,7 +217,7 @@ class StagedSink(Sink):
 class Staged(Endpoint):
     """`endpoint`, which it owns, seen through `engine`, which is established."""
 
-    def __init__(self, loop: Loop, endpoint: Endpoint, engine: Engine) -> None:
+    def __init__(self, loop: Loop, endpoint: Endpoint, engine: Transparent) -> None:
         stage = Stage(engine)
         self._loop = loop
         self._endpoint = endpoint
@@ -150,7 +227,7 @@ class Staged(Endpoint):
         self._flows = down, up
         super().__init__(
             StagedSource(stage.plain.source, up, down),
-            StagedSink(stage.plain.sink, down, up, endpoint.sink, stage.changed),
+            StagedSink(stage.plain.sink, down, up, endpoint.sink, stage.changed, engine.legible),
             endpoint.peer,
         )
         self.descriptors = endpoint.descriptors

@@ -160,6 +160,14 @@ class Sink:
         """Bytes written that the other side's kernel has not confirmed yet."""
         return 0
 
+    def keep_unsent(self) -> None:
+        """From now on, keep what is written for take_back, until it is the system's."""
+
+    def take_back(self) -> bytes:
+        """What was written, is kept, and has not been given to the system, so that the other
+        side has nothing of it."""
+        return b""
+
     def check(self) -> None:
         """Raise a NetworkError if what is unacknowledged will remain so."""
 
@@ -213,7 +221,7 @@ class Peer(Protocol):
         """As it was asked for: `localhost (127.0.0.1) port 80 (tcp)`, or a path."""
 
     def reached(self, numeric: bool) -> str:
-        """`localhost 80 port [tcp/http]`; numeric: without a look-up."""
+        """`localhost (127.0.0.1) 80 port [tcp/http]`; numeric: without a look-up."""
 
     def came_from(self, numeric: bool) -> str:
         """`localhost 53682`; numeric: without a look-up."""
@@ -272,6 +280,8 @@ class Listener:
     before it is given; who is not admitted is cut off at once, or not heard.  wanted: how
     many more there is room for, before accept() is called.  shared: whether that also
     reads what is for peers that were given before, and so has to be called in any case.
+    drops: told once of each such peer of which something is dropped, since who is to take it
+    takes nothing; None: the others wait, since they have to wait for the same one.
     RETRY: seconds after which a descriptor may have become free.
     """
 
@@ -281,6 +291,7 @@ class Listener:
     admits: Callable[[Peer], bool]
     wanted: float = NEVER
     shared = False
+    drops: Callable[[Peer], None] | None = None
 
     places: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()

@@ -51,6 +51,15 @@ class Unread(Tap):
         super().__init__(source)
         self._held = data
 
+    @property
+    def held(self) -> int:
+        """Bytes that come before all else."""
+        return len(self._held)
+
+    def put_back(self, data: bytes) -> None:
+        """Let `data` come before all else."""
+        self._held = data + self._held
+
     def read(self, limit: int) -> bytes:
         if not self._held:
             return self._source.read(limit)

@@ -98,6 +98,10 @@ def read_count(text: str) -> int:
     return int(text)
 
 
+def read_tries(text: str) -> int:
+    return 0 if text == "0" else read_count(text)
+
+
 def read_descriptor(text: str) -> int:
     if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) > MAX_INT:
         raise ValueError("not the number of a descriptor")
@@ -297,7 +301,7 @@ READERS: Mapping[str, Callable[[str], Any]] = {
     "sh_exec": read_shell_line,
     "fd": read_descriptor,
     "port_file": read_text,
-    "retry": read_count,
+    "retry": read_tries,
     "retry_delay": read_time,
     "quit": read_quit,
     "timeout": read_pause,

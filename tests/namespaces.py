@@ -23,6 +23,8 @@ ip link set far up arp off
 ip address add 10.9.0.1/24 dev near
 """
 SILENT = "10.9.0.2"
+DROPPING_IPV6 = f"{DROPPING}ip address add 2001:db8:9::1/64 dev near nodad"
+SILENT_IPV6 = "2001:db8:9::2"
 
 NEEDED = {"unshare": "util-linux", "nsenter": "util-linux", "ip": "iproute2"}
 
@@ -55,6 +57,11 @@ class Namespace:
 
     def __exit__(self, *exception: object) -> None:
         self._keeper.__exit__(*exception)
+
+    @property
+    def pid(self) -> int:
+        """Of a process in it."""
+        return self._keeper.pid
 
     def program(self, *argv: str, **how: Any) -> Program:
         """Start a program in it."""

@@ -368,7 +368,7 @@ def test_a_user_who_is_denied_costs_nothing(place: str) -> None:
         ("-l --allow= 0", "--allow: '' is not a list such as"),
         ("-l --allowfile= 0", "--allowfile: '' is empty"),
         ("-l --denyfile /nowhere/at/all 0", "cannot read /nowhere/at/all: No such file"),
-        ("-l --allow nowhere.invalid 0", "cannot resolve nowhere.invalid: "),
+        ("-l --allow nowhere.invalid 0", "--allow: cannot resolve nowhere.invalid: "),
         ("-ln --allow a.test 0", "'a.test' is a name, and --nodns forbids to look it up"),
         ("--allow 10.0.0.1 localhost 80", "--allow needs --listen"),
         ("--denyfile x localhost 80", "--denyfile needs --listen"),

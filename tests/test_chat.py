@@ -155,7 +155,19 @@ def test_what_one_may_be_called(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *["", "a b", "a\tb", "<ada>", "a>", "a\x1bb", "a\u202eb", "a\u200bb", "a\\x1b"],
+        *[
+            "",
+            "a b",
+            "a\tb",
+            "<ada>",
+            "a>",
+            "a\x1bb",
+            "a\u202eb",
+            "a\u200bb",
+            "a\\x1b",
+            "\u3164",
+            "ada\ufe0f",
+        ],
         *["x" * (LONGEST_NAME + 1), "announce", "Announce", "\uff41nnounce", "user7", "USER12"],
     ],
 )
@@ -297,8 +309,8 @@ def test_nobody_can_speak_in_anothers_name(chat: Opens) -> None:
         sees(
             one,
             b"<announce> the name 'user2' is not for you to take.",
-            b"<announce> the name 'a\\x1bb' is not a name: spaces, <, >, \\ and control characters"
-            b" cannot be in one.",
+            b"<announce> the name 'a\\x1bb' is not a name: spaces, <, >, \\ and what is"
+            b" not seen cannot be in one.",
         )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from harness import descriptors
+from harness import PATIENCE, descriptors, free_port
 
 from pync.connecting import HEAD_START, Connecting
-from pync.errors import ConnectError
+from pync.errors import ConnectError, LocalError
 from pync.loop import Loop
 from pync.options import Options
+from pync.redial import Pause
 from pync.transports.inet import InetAddress, by_turns
 
 NOISE = 2.0  # seconds that a busy machine may add; the kernel itself gives up after minutes
@@ -30,6 +31,7 @@ class Street:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._hosts = iter(HOSTS)
+        self._listeners: list[socket.socket] = []
 
     def open(self) -> InetAddress:
         return address(self._listener(8))
@@ -47,10 +49,16 @@ class Street:
         waiting.connect(listener.getsockname())
         return address(listener)
 
+    def close(self) -> None:
+        """Let all the doors be closed ones."""
+        for listener in self._listeners:
+            listener.shutdown(socket.SHUT_RDWR)
+
     def _listener(self, backlog: int) -> socket.socket:
         sock = self._stack.enter_context(socket.socket())
         sock.bind((next(self._hosts), 0))
         sock.listen(backlog)
+        self._listeners.append(sock)
         return sock
 
 
@@ -60,18 +68,39 @@ def street() -> Iterator[Street]:
         yield Street(stack)
 
 
+class Later:
+    """A task: calls `act` after so many seconds."""
+
+    def __init__(self, loop: Loop, seconds: float, act: Callable[[], None]) -> None:
+        self._pause = Pause(loop, seconds)
+        self._act = act
+
+    def advance(self) -> bool:
+        self._pause.advance()
+        self._act()
+        return False
+
+
 class Trip:
     """One connecting, and what became of it."""
 
-    def __init__(self, addresses: list[InetAddress], **options: object) -> None:
+    def __init__(
+        self,
+        addresses: list[InetAddress],
+        wait: float = PATIENCE,
+        source_port: str | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """meanwhile: called when some have had the time to begin."""
         self.said: list[str] = []
         self.error: ConnectError | None = None
         self.reached = ""
         before = descriptors()
         with Loop() as loop:
             begin = loop.clock()
-            wanted = Options()._replace(**options)  # type: ignore[arg-type]
-            connecting = Connecting(wanted, loop, self.said.append, addresses)
+            wanted = Options(source_port=source_port)
+            connecting = Connecting(wanted, loop, self.said.append, addresses, begin + wait)
+            loop.spawn(Later(loop, 2 * HEAD_START, meanwhile))
             try:
                 loop.run(connecting)
             except ConnectError as error:
@@ -122,9 +151,13 @@ def test_the_time_limit_is_for_all_of_them(street: Street) -> None:
 
 
 def test_the_time_limit_may_come_before_others_are_tried(street: Street) -> None:
+    """They are named as well."""
     mute, good = street.silent(), street.open()
     trip = Trip([mute, good], wait=HEAD_START / 2)
-    assert str(trip.error) == f"connect to {mute.target} failed: Connection timed out"
+    assert str(trip.error).splitlines() == [
+        f"connect to {mute.target} failed: Connection timed out",
+        f"connect to {good.target} not tried: the time was over",
+    ]
 
 
 def test_all_refuse(street: Street) -> None:
@@ -135,14 +168,42 @@ def test_all_refuse(street: Street) -> None:
     ]
 
 
-def test_with_a_port_of_our_own_only_one_is_tried_at_a_time(street: Street) -> None:
-    """A second socket could not have it as well."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+def test_with_a_port_of_our_own_a_silent_one_costs_no_more(street: Street) -> None:
     mute, good = street.silent(), street.open()
-    trip = Trip([mute, good], wait=3 * HEAD_START, source_port=port)
-    assert str(trip.error) == f"connect to {mute.target} failed: Connection timed out"
+    trip = Trip([mute, good], source_port=str(free_port()))
+    assert trip.reached == str(good)
+    assert trip.took < HEAD_START + NOISE
+
+
+def test_one_that_is_in_the_way_of_another_keeps_nobody_else_waiting(street: Street) -> None:
+    """From one port to another there is but one connection at a time."""
+    mute, good = street.silent(), street.open()
+    trip = Trip([mute, mute, good], source_port=str(free_port()))
+    assert trip.reached == str(good)
+    assert trip.said == [f"connect to {mute.target} given up: another was quicker"]
+
+
+def test_one_that_another_was_in_the_way_of_is_tried_after_that(street: Street) -> None:
+    mute = street.silent()
+    trip = Trip([mute, mute], source_port=str(free_port()), meanwhile=street.close)
+    refused = f"connect to {mute.target} failed: Connection refused"
+    assert str(trip.error).splitlines() == [refused, refused]
+
+
+def test_one_that_another_is_in_the_way_of_may_never_be_tried(street: Street) -> None:
+    mute = street.silent()
+    trip = Trip([mute, mute], wait=2 * HEAD_START, source_port=str(free_port()))
+    assert str(trip.error).splitlines() == [
+        f"connect to {mute.target} failed: Connection timed out",
+        f"connect to {mute.target} not tried: the time was over",
+    ]
+
+
+def test_a_port_that_somebody_else_has_is_a_mistake(street: Street) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(LocalError, match=f"cannot bind to 0.0.0.0 port {port}: "):
+            Trip([street.open(), street.open()], source_port=str(port))
 
 
 SIX, FOUR = socket.AF_INET6, socket.AF_INET

@@ -109,7 +109,11 @@ def test_an_empty_file_of_those_who_are_allowed_allows_nobody(tmp_path: Path) ->
     ("content", "error", "told"),
     [
         (b"10.0.0.1\n::/129", UsageError, "--denyfile: FILE, line 2: '::/129' is not a network .*"),
-        (b"nowhere.test", LocalError, "cannot resolve nowhere.test: Name or service not known"),
+        (
+            b"nowhere.test",
+            LocalError,
+            "--denyfile: FILE, line 1: cannot resolve nowhere.test: Name or service not known",
+        ),
         (b"\xff\xfe", LocalError, "cannot read FILE: it is not text in UTF-8"),
         (None, LocalError, "cannot read FILE: No such file or directory"),
     ],

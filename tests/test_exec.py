@@ -54,7 +54,6 @@ each_stream = pytest.mark.parametrize("kind", STREAMS)
         (("-e", "cat", "-e", "bc"), "--exec is given twice"),
         (("--pty",), "--pty needs --exec or --sh-exec"),
         (("--exec-stderr",), "--exec-stderr needs --exec or --sh-exec"),
-        (("-e", "cat", "-d"), "--exec and --no-stdin exclude each other"),
     ],
 )
 @pytest.mark.parametrize("place", ["-lvU path", "-lkvU path", "-v nobody.invalid 1"])

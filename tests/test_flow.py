@@ -83,6 +83,19 @@ def test_what_was_taken_too_early_comes_first() -> None:
     assert sink.data == b"early" + b"later" * BUDGET
 
 
+def test_what_is_put_back_comes_before_what_was_put_back_earlier() -> None:
+    source = Unread(Given(b"late"), b"")
+    for data in (b"c", b"ab", b""):
+        source.put_back(data)
+    assert source.held == 3
+    assert [source.read(2), source.read(2), source.held, source.read(9)] == [
+        b"ab",
+        b"c",
+        0,
+        b"late",
+    ]
+
+
 def test_a_write_that_takes_less_is_continued_where_it_stopped() -> None:
     sink = Record(most=3)
     move((Given(b"abcdefgh", b"ijk"), sink))

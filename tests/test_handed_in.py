@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -101,7 +102,9 @@ def as_systemd_does(
 ) -> Iterator[tuple[socket.socket, Program]]:
     """pync with a listening socket as descriptor 3."""
     with tcp() as sock:
-        script = f'export LISTEN_PID={pid} LISTEN_FDS={count}; exec "$@" 3<&0 </dev/null'
+        script = (
+            f'export LISTEN_PID={pid} LISTEN_FDS={count} LISTEN_FDNAMES=; exec "$@" 3<&0 </dev/null'
+        )
         with run(*PYNC, *args, shell=script, stdin=sock) as pync:
             yield sock, pync
 
@@ -112,6 +115,25 @@ def test_what_systemd_hands_in_is_taken_without_a_word() -> None:
         with client_of(sock) as client:
             client.sendall(b"hello")
         assert (pync.finish().status, pync.out) == (0, b"hello")
+
+
+HANDED_IN = r"LISTEN_(PID|FDS|FDNAMES)="
+
+
+def test_programs_are_not_told_of_what_is_handed_in() -> None:
+    with as_systemd_does("-ln", "-e", "env") as (sock, _), client_of(sock) as client:
+        told = drain(client).decode()
+    assert "PYNC_REMOTE_ADDR=" in told
+    assert not re.search(HANDED_IN, told)
+
+
+def test_what_is_handed_to_another_process_is_none_of_ours_to_keep_back() -> None:
+    with (
+        as_systemd_does("-lnv", HERE, "0", "-e", "env", pid="1") as (_, pync),
+        socket.create_connection((HERE, pync.port), PATIENCE) as client,
+    ):
+        told = drain(client).decode()
+    assert len(re.findall(HANDED_IN, told)) == 3
 
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not here")

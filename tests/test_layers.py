@@ -30,13 +30,13 @@ LAYERS = [
        wire.starttls.xmpp wire.tls.engine""",
     """arguments flow transports.inet transports.datagram_listeners transports.program_ends
        wire.http.proxy wire.starttls""",
-    """endings program_variables scan.doors scan.trial staged
+    """endings program_variables scan.trial staged
        transports.process transports.resolver transports.tcp transports.udp transports.unix""",
-    "gateway gateway.parcels relayed rereading scan.report session transports.knocker",
+    "gateway gateway.parcels relayed rereading scan.doors scan.report session transports.knocker",
     """admission connecting gateway.datagram_relay dial opening reaching redial
-       scan.scan""",
-    "circle job proxies tunnel gateway.reaching gateway.passage scan.run waiting",
-    "hub jobs layers sharing gateway.reception",
+       scan.again""",
+    "circle job proxies tunnel gateway.reaching gateway.passage scan.scan waiting",
+    "hub jobs layers sharing gateway.reception scan.run",
     "broker policies relay gateway.routes gateway.visit",
     "chat gateway.server",
     "mode",

@@ -54,7 +54,18 @@ int socket(int family, int type, int protocol)
     return real(family, type, protocol);
 }
 
-/* The host `slow` takes longer than any test; `several` is ::1 and 127.0.0.1. */
+/* Two sockets cannot share a port. */
+int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+{
+    int (*real)(int, int, int, const void *, socklen_t) =
+        (int (*)(int, int, int, const void *, socklen_t))dlsym(RTLD_NEXT, "setsockopt");
+    if (level == SOL_SOCKET && name == SO_REUSEADDR)
+        return 0;
+    return real(fd, level, name, value, length);
+}
+
+/* The host `slow` takes longer than any test; `several` is ::1 and 127.0.0.1, and `two`
+   is 127.0.0.1 and 127.0.0.2. */
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                 struct addrinfo **found)
 {
@@ -62,6 +73,8 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
         (int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))
             dlsym(RTLD_NEXT, "getaddrinfo");
     int error;
+    if (hints && hints->ai_flags & AI_NUMERICHOST)
+        return real(host, service, hints, found);
     if (host && !strcmp(host, "slow")) {
         static const char told[] = "looking up\n";
         if (write(2, told, sizeof told - 1) > 0)
@@ -70,14 +83,16 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
                     usleep(100000);
         return EAI_AGAIN;
     }
-    if (!host || strcmp(host, "several"))
+    if (!host || (strcmp(host, "several") && strcmp(host, "two")))
         return real(host, service, hints, found);
-    error = real("::1", service, hints, found);
+    const char *first = strcmp(host, "two") ? "::1" : "127.0.0.1";
+    const char *second = strcmp(host, "two") ? "127.0.0.1" : "127.0.0.2";
+    error = real(first, service, hints, found);
     if (!error) {
         struct addrinfo *last = *found;
         while (last->ai_next)
             last = last->ai_next;
-        error = real("127.0.0.1", service, hints, &last->ai_next);
+        error = real(second, service, hints, &last->ai_next);
     }
     return error;
 }
@@ -111,7 +126,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("options", [(), ("-w", "1m"), ("-l",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-w", "1m"), ("--retry", "1"), ("--reconnect",), ("-z", "--wait-open", "1m"), ("-l",)],
+    ids=" ".join,
+)
 def test_a_signal_ends_a_look_up(
     number: int, options: tuple[str, ...], machine: dict[str, str]
 ) -> None:
@@ -122,6 +141,29 @@ def test_a_signal_ends_a_look_up(
         assert result.status == -number
         assert "Traceback" not in result.err
         assert not complaints(result)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-w", "200ms"),
+        ("--wait", "200ms"),
+        ("-w", "200ms", "-x", f"socks5://{HERE}:1", "--proxy-dns", "local"),
+        ("-z", "-v", "--wait-open", "200ms", "-x", f"socks4://{HERE}:1"),
+    ],
+    ids=" ".join,
+)
+def test_a_limit_is_for_the_look_up_too(options: tuple[str, ...], machine: dict[str, str]) -> None:
+    with start(*options, "slow", "2389", env=machine) as pync:
+        result = pync.finish(within=SOON)
+    assert (result.status, complaints(result)) == (1, ["pync: cannot resolve slow: timed out"])
+
+
+def test_each_attempt_has_the_limit_for_its_look_up(machine: dict[str, str]) -> None:
+    options = ("-w", "100ms", "--retry", "20", "--retry-delay", "50ms")
+    with start("-v", *options, "slow", "2389", env=machine) as pync:
+        result = pync.finish()
+    assert (result.status, len(complaints(result))) == (1, 21)
 
 
 def connecting(port: int) -> bool:
@@ -155,6 +197,17 @@ def test_a_reader_of_stdout_that_leaves_ends_the_connecting(options: tuple[str, 
         assert not complaints(result)
 
 
+def test_where_no_port_is_shared_one_waits_for_the_other(machine: dict[str, str]) -> None:
+    with (
+        full_backlog() as port,
+        start("-w", "600ms", "-p", str(free_port()), "two", str(port), env=machine) as pync,
+    ):
+        assert complaints(pync.finish()) == [
+            f"pync: connect to two ({HERE}) port {port} (tcp) failed: Connection timed out",
+            f"pync: connect to two (127.0.0.2) port {port} (tcp) not tried: the time was over",
+        ]
+
+
 # An address of a family that the machine does not have is one that failed.
 
 
@@ -170,7 +223,7 @@ def test_a_family_that_is_missing_is_passed_over(machine: dict[str, str]) -> Non
             result = client.finish()
     assert result.status == 0
     assert re.search(rf"connect to several \(::1\) port {port} \(tcp\) failed: ", result.err)
-    assert f"Connection to several {port} port" in result.err
+    assert f"Connection to several (127.0.0.1) {port} port" in result.err
 
 
 def test_a_family_that_is_missing_is_told_when_no_other_accepts(machine: dict[str, str]) -> None:

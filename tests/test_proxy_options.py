@@ -10,7 +10,7 @@ from pync.cli import parse
 from pync.environment import Environment
 from pync.errors import UsageError
 from pync.options import Options
-from pync.proxies import hops
+from pync.proxies import between, onwards, stops
 from pync.proxy_variables import proxy_of_environment
 from pync.values import PROXY_TYPES, Login, Proxy, read_login, read_proxy
 
@@ -190,7 +190,7 @@ def test_a_listener_may_have_what_serving_as_a_proxy_needs() -> None:
 )
 def test_what_no_proxies_can_do_is_told(line: str, told: str) -> None:
     with pytest.raises(UsageError, match=f"^{told}"):
-        hops(options(*line.split(), "host", "80"), Environment(variables={}))
+        stops(options(*line.split(), "host", "80"), Environment(variables={}))
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,9 @@ def test_what_no_proxies_can_do_is_told(line: str, told: str) -> None:
     ],
 )
 def test_each_kind_has_its_port(line: str, told: list[str]) -> None:
-    found = hops(options(*line.split(), "10.0.0.2", "80"), Environment(variables={}))
-    assert [str(hop) for hop in found] == told
+    asked = options(*line.split(), "10.0.0.2", "80")
+    found = stops(asked, Environment(variables={}))
+    assert [str(hop) for hop in between(found, onwards(found, asked))] == told
 
 
 # --- the environment ---

@@ -7,14 +7,17 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from authority import Authority
 from harness import PATIENCE, PIPE, Program, free_port
 from plain_peer import (
     HERE,
     LITTLE,
+    Way,
     complaints,
     drain,
     drain_until_any_end,
@@ -22,10 +25,13 @@ from plain_peer import (
     reset,
     start,
 )
+from tls_socket import over_tls
 
-from pync.redial import JITTER, pauses
+from pync.redial import JITTER, SHORTEST, pauses
 
+IN_OUR_SYSTEM = 64 * 1024  # bytes that it may take with -O 16k
 IN_PEERS_SYSTEM = 64 * 1024  # bytes that the system of a peer that reads little may take
+IAC = b"\xff"  # of telnet: begins a command, or its own double
 QUICK = ("--retry-delay", "50ms")
 
 
@@ -57,6 +63,10 @@ def test_the_pauses_are_about_as_long_as_was_asked_for() -> None:
     assert 2.2 < max(found) <= 2 * (1 + JITTER)
 
 
+def test_none_is_so_short_that_pync_would_do_nothing_else() -> None:
+    assert set(pauses(100, 0.0)) == {SHORTEST}
+
+
 def test_a_listener_that_comes_late_is_reached() -> None:
     port = free_port()
     with start("-nv", "--retry", "1000", *QUICK, HERE, str(port), stdin=b"hello") as pync:
@@ -70,7 +80,7 @@ def test_a_listener_that_comes_late_is_reached() -> None:
     assert result.err.endswith(f"Connection to {HERE} {port} port [tcp/*] succeeded!\n")
 
 
-@pytest.mark.parametrize(("retries", "attempts"), [(1, 2), (3, 4)])
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (3, 4)])
 def test_as_many_attempts_are_made_as_were_asked_for(retries: int, attempts: int) -> None:
     port = free_port()
     with start("-nv", "--retry", str(retries), *QUICK, HERE, str(port)) as pync:
@@ -132,8 +142,17 @@ def test_each_peer_gets_what_is_said_while_it_is_there() -> None:
     assert complaints(result) == []
 
 
-@pytest.mark.parametrize("stdin", ["a pipe", "a file", "a socket", "a tap"])
-def test_what_was_not_sent_goes_to_the_next_peer(stdin: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stdin", "wire"),
+    [
+        *((stdin, "plain") for stdin in ("a pipe", "a file", "a socket", "a tap")),
+        *(("a pipe", wire) for wire in ("TLSv1.2", "TLSv1.3", "telnet")),
+        ("a file", "TLSv1.3"),
+    ],
+)
+def test_what_was_not_sent_goes_to_the_next_peer(
+    stdin: str, wire: str, authority: Authority, tmp_path: Path
+) -> None:
     """The first one takes a little and stops; when it goes, what it has not got is gone on with.
 
     What its system has confirmed, and what was on its way, cannot be had back: so the next
@@ -145,23 +164,73 @@ def test_what_was_not_sent_goes_to_the_next_peer(stdin: str, tmp_path: Path) -> 
     options = ("-C",) if stdin == "a tap" else ()
     if stdin == "a tap":
         data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    options += ("--reconnect", "-O", "16k")
+    way = way_of(wire, authority)
+    options += (*way.options("connects"), "--reconnect", "-O", "16k")
     with a_stdin_of(stdin, path) as how, dialling(*options, **how) as (pync, server):
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
-        with next_client(server) as peer:
+        with next_client(server) as sock:
+            peer = way.peer("connects", sock)
             begin = peer.recv(1000)
             assert not ended_within(pync, 0.3)
             reset(peer)
-        with next_client(server) as peer:
+        with next_client(server) as sock, closing(way.peer("connects", sock)) as peer:
             rest = drain(peer)
         result = pync.finish()
     assert result.status == 0
     assert data.startswith(begin)
     assert data.endswith(rest)
+    assert len(begin) + len(rest) <= len(data)
     (told,) = complaints(result)
     on_its_way = re.search(r"; (\d+) bytes? not delivered", told)
     assert on_its_way
+    assert int(on_its_way[1]) <= IN_OUR_SYSTEM
     assert len(data) - len(rest) - int(on_its_way[1]) <= IN_PEERS_SYSTEM
+
+
+def test_standard_input_has_not_ended_as_long_as_some_of_it_is_unsent(
+    authority: Authority,
+) -> None:
+    """All of this fits between it and the wire, where it is encrypted."""
+    data = os.urandom(128 << 10)
+    way = over_tls(authority, "TLSv1.3")
+    options = (*way.options("connects"), "--reconnect", "-O", "16k")
+    with dialling(*options, stdin=data) as (pync, server):
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+        with next_client(server) as sock:
+            peer = way.peer("connects", sock)
+            assert data.startswith(peer.recv(1000))
+            assert not ended_within(pync, 0.3)
+            reset(peer)
+        with next_client(server) as sock, closing(way.peer("connects", sock)) as peer:
+            rest = drain(peer)
+        assert pync.finish().status == 0
+    assert rest
+    assert data.endswith(rest)
+
+
+class TelnetSocket:
+    """A plain socket whose bytes 255 come doubled."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._half = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def recv(self, limit: int) -> bytes:
+        data = self._half + self._sock.recv(limit)
+        half = data.count(IAC) % 2
+        self._half = data[len(data) - half :]
+        return data[: len(data) - half].replace(IAC + IAC, IAC)
+
+
+def way_of(wire: str, authority: Authority) -> Way:
+    if wire == "plain":
+        return Way()
+    if wire == "telnet":
+        return Way(lambda _: ("-t",), lambda _, sock: TelnetSocket(sock))
+    return over_tls(authority, wire)
 
 
 @contextmanager
@@ -195,6 +264,22 @@ def test_output_goes_on_from_peer_to_peer_into_one_pipe() -> None:
             with next_client(listener) as peer:
                 peer.sendall(word)
         pync.expect("onetwo", "out")
+
+
+def test_somebody_who_only_sends_comes_back_as_well() -> None:
+    with dialling("--reconnect", "-v", "--send-only", stdin=PIPE) as (pync, listener):
+        with next_client(listener) as peer:
+            pync.send(b"one")
+            assert peer.recv(100) == b"one"
+            peer.sendall(b"who listens?")
+        pync.expect("has closed the connection")
+        pync.send(b"two")
+        with next_client(listener) as peer:
+            assert peer.recv(100) == b"two"
+            pync.end()
+            assert drain(peer) == b""
+        result = pync.finish()
+    assert (result.status, result.out) == (0, b"")
 
 
 def test_an_idle_peer_is_left_for_another_connection() -> None:

@@ -166,7 +166,7 @@ def test_the_one_turn_waits_for_one_who_may(file: Path) -> None:
     [
         (b"10.0.0.1\n::/129", "--denyfile: FILE, line 2: '::/129' is not a network such as .*"),
         (b"uid:0", "--denyfile: FILE, line 1: 'uid:0' is for unix sockets alone: .*"),
-        (b"nowhere.invalid", "cannot resolve nowhere.invalid: .*"),
+        (b"nowhere.invalid", "--denyfile: FILE, line 1: cannot resolve nowhere.invalid: .*"),
         (b"\xff\xfe", "cannot read FILE: it is not text in UTF-8"),
         (None, "cannot read FILE: No such file or directory"),
     ],
@@ -216,7 +216,7 @@ def test_names_are_looked_up_at_the_start_and_again(file: Path, tmp_path: Path) 
         assert [is_admitted(pync, port, host) for host in (HERE, THERE)] == [False, True]
         hosts.write_text("")
         hang_up(pync)
-        pync.expect(f"^pync: cannot resolve office.test: .*{STAND}")
+        pync.expect(f"^pync: --allow: cannot resolve office.test: .*{STAND}")
         assert [is_admitted(pync, port, host) for host in (HERE, THERE)] == [False, True]
 
 

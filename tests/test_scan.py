@@ -15,8 +15,10 @@ import socket
 import struct
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +48,7 @@ from pync.scan.report import Report, Wanted
 from pync.scan.scan import BATCH, Scan
 from pync.scan.targets import Hosts, read_host, read_ports
 from pync.scan.trial import Outcome, State, Trial
-from pync.stream import WouldBlock
+from pync.stream import EndOfStream, WouldBlock
 from pync.transports.inet import InetAddress
 from pync.transports.knocker import Knocker
 
@@ -225,10 +227,28 @@ MISTAKES = {
     "-z --parallel 0 h 80": "--parallel: '0' is not a whole number above zero",
     "-zU --json path": "--unixsock and --json exclude each other",
     "-zlr 80": "--zero and --listen exclude each other",
+    "-z -i 1 h 80": "--interval is a pause between ports, and there is one alone",
+    "-zU -i 1 path": "--unixsock and --zero exclude --interval",
+    "-z --wait-open 5s -i 1 h 80 81": "--wait-open and --interval exclude each other",
     "h 80 81": "HOST and PORT are needed",
     "-z --ssl h 80 81": "--ssl: a scan does no more than connect",
     "-z -x p h 80 81": "--via: a scan does no more than connect",
 }
+
+
+# What is about the user's bytes.
+BYTES = {
+    "-C": "crlf", "-t": "telnet", "--safe-tty": "safe-tty", "-W 1": "recv-limit",
+    "--recv-only": "recv-only", "--send-only": "send-only", "-q 1": "quit",
+    "--no-shutdown": "no-shutdown", "--idle-timeout 1": "idle-timeout",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "name"), BYTES.items())
+@pytest.mark.parametrize("what", ["h 80", "h 80-81", "--wait-open 5s h 80", "-U path"])
+def test_no_bytes_move_and_none_are_changed(given: str, name: str, what: str) -> None:
+    with pytest.raises(UsageError, match=f"^--zero and --{name} exclude each other$"):
+        options(f"-z {given} {what}")
 
 
 @pytest.mark.parametrize(("line", "told"), MISTAKES.items())
@@ -279,7 +299,8 @@ def test_a_connection_that_is_cut_at_once_was_accepted() -> None:
     """What counts is that somebody listens there."""
     with serving(cut, 4) as port:
         for _ in range(4):
-            assert states(HERE, f"{port}-{port}") == {port: "open"}
+            (one,) = records(HERE, f"{port}-{port}")
+            assert (one["state"], one["reason"]) == ("open", None)
 
 
 def cut(client: socket.socket) -> None:
@@ -329,8 +350,11 @@ def scan_name(
     notes = notes or Notes()
     before = descriptors()
     known = Known([InetAddress(socket.AF_INET, (host, 0), "tcp", "name") for host in addresses])
-    doors = Doors([Hosts(("name",), 1)], lambda: ports, lambda _: known, list, notes.say)
+    hosts = [Hosts(("name",), 1)]
     with Loop() as loop:
+        doors = Doors(
+            loop, hosts, lambda: ports, lambda _: known, PATIENCE, list, notes.tell_missing
+        )
         knocker = Knocker(Options())
         task = Scan(
             loop,
@@ -395,6 +419,15 @@ def test_a_local_end_of_another_family_is_a_mistake() -> None:
     assert scan("-s", HERE, "::1", "1-1") == (2, b"", told)
 
 
+@needs_ipv6
+def test_of_many_hosts_one_may_be_of_another_family(street: Street, tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("::1\n127.0.0.1\n")
+    told = f"pync: --source {HERE} and ::1 are of different families\n"
+    for port, status in ((street.open(), 0), (street.closed(), 1)):
+        assert scan("-s", HERE, "--hosts-from", path, port) == (status, b"", told)
+
+
 def test_the_descriptors_that_there_are_have_to_do(street: Street) -> None:
     """Also where more are silent than there can be sockets."""
 
@@ -407,6 +440,16 @@ def test_the_descriptors_that_there_are_have_to_do(street: Street) -> None:
         found = records("-w", "100ms", HERE, *silent, opened, preexec_fn=few)
     assert len(found) == 41
     assert [one["port"] for one in found if one["state"] == "open"] == [opened]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("words", [(), ("-u",), ("--json",)])
+def test_too_few_descriptors_are_told(street: Street, words: tuple[str, ...], soft: bool) -> None:
+    """But those that may be had are taken."""
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (8, 1024 if soft else 8))
+    status, _, err = scan(*words, HERE, f"{street.closed()},{street.closed()}", preexec_fn=few)
+    told = "pync: a scan needs 8 free descriptors, and ulimit -n allows fewer\n"
+    assert (status, err) == ((1, "") if soft else (2, told))
 
 
 # --- several hosts ---
@@ -439,8 +482,11 @@ def test_hosts_may_come_from_a_file(street: Street, tmp_path: Path, way: str) ->
     with path.open("rb") as file:
         name, stdin = (str(path), NULL) if way == "file" else ("-", file)
         result = scan("-4", "--json", "--hosts-from", name, port, stdin=stdin)
-    hosts = [json.loads(line)["host"] for line in result.out.splitlines()]
-    assert hosts == ["127.0.0.5", "localhost", "127.0.0.8", "127.0.0.9"]
+    found = {one["host"]: one["state"] for one in map(json.loads, result.out.splitlines())}
+    assert found.keys() == {
+        *("127.0.0.5", "127.0.0.8", "127.0.0.9", "localhost", "no.such.host.invalid"),
+    }
+    assert found["no.such.host.invalid"] == "unresolved"
     assert re.fullmatch("pync: cannot resolve no.such.host.invalid: .+\n", result.err)
     assert result.status == 0
 
@@ -470,10 +516,64 @@ def test_a_bad_file_is_told_before_anything_is_tried(
 def test_a_host_without_an_address(street: Street) -> None:
     port = street.open()
     assert scan("no.such.host.invalid", port, "1-1") == (1, b"", "")
-    for options in ("-v", "--json"):
-        status, out, err = scan(options, "no.such.host.invalid", port, "1-1")
-        assert (status, out) == (1, b"")
-        assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+    status, out, err = scan("-v", "no.such.host.invalid", port, "1-1")
+    assert (status, out) == (1, b"")
+    assert err.startswith("pync: cannot resolve no.such.host.invalid: ")
+
+
+def test_json_has_an_object_for_a_host_without_an_address() -> None:
+    (one,) = records("no.such.host.invalid", "1-9")
+    assert one.pop("reason").startswith("cannot resolve no.such.host.invalid: ")
+    assert {field for field in one if one[field] is not None} == {"host", "state"}
+    assert (one["host"], one["state"]) == ("no.such.host.invalid", "unresolved")
+
+
+class Unknown(NamedTuple):
+    """A name that nobody answers for."""
+
+    def finish(self) -> list[InetAddress]:
+        raise WouldBlock
+
+    def abandon(self) -> None:
+        pass
+
+
+def test_a_dead_name_holds_up_no_other() -> None:
+    """It has its time, and then it is told."""
+    told: list[tuple[str, str]] = []
+
+    def complain(name: str, why: str) -> None:
+        told.append((name, why))
+
+    lookups = {
+        "dead": Unknown(),
+        "here": Known([InetAddress(socket.AF_INET, (HERE, 0), "tcp", "here")]),
+    }
+    hosts = [Hosts(("dead", "here"), 2)]
+    with Loop() as loop:
+        doors = Doors(loop, hosts, lambda: [1], lookups.__getitem__, 0.1, list, complain)
+        (address,) = doors.next().addresses
+        assert (address.host, address.port, told) == (HERE, 1, [])
+        with pytest.raises(WouldBlock) as waits:
+            doors.next()
+        assert waits.value.condition
+        loop.run(Nap())
+        with pytest.raises(EndOfStream):
+            doors.next()
+    assert told == [("dead", "cannot resolve dead: timed out")]
+
+
+class Nap:
+    """A task that lasts for a while."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def advance(self) -> bool:
+        if self._over:
+            return False
+        self._over = True
+        raise WouldBlock(after=0.2)
 
 
 # --- order and pace ---
@@ -508,6 +608,14 @@ def test_there_may_be_a_pause_between_them(street: Street) -> None:
     assert float(seconds[1]) >= 0.3
 
 
+def test_there_is_no_pause_before_the_first_or_after_the_last(street: Street) -> None:
+    """Nor one for a name that is still being looked up."""
+    port = street.open()
+    began = time.monotonic()
+    assert scan("-4", "-i", "1h", "localhost", f"{port}-{port}").status == 0
+    assert time.monotonic() - began < PATIENCE
+
+
 # --- what is told ---
 
 
@@ -521,6 +629,15 @@ def test_v_tells_of_each_that_was_named(street: Street) -> None:
     ]
     assert re.fullmatch(r"2 ports in \d+\.\d s: 1 open, 1 closed, 0 filtered", summary)
     assert (status, out) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("ports", "told"),
+    [("{0} {1}", 2), ("{0},{1}", 2), ("{0},{1} {1}", 2), ("{0},{1}-{1}", 1), ("{0}-{0} {1}", 1)],
+)
+def test_a_list_names_its_ports(street: Street, ports: str, told: int) -> None:
+    words = ports.format(street.open(), street.closed()).split()
+    assert len(scan("-v", HERE, *words).err.splitlines()) == told + 1
 
 
 @pytest.mark.parametrize(("options", "told"), [("-v", 1), ("-vv", 3)])
@@ -537,7 +654,7 @@ def test_of_a_range_or_a_network_v_tells_the_open_ones(
 def test_a_name_is_told_with_the_address(street: Street) -> None:
     opened, closed = street.open(), street.closed()
     lines = scan("-v4", "localhost", opened, closed).err.splitlines()
-    assert lines[0].startswith(f"Connection to localhost {opened} port [tcp/")
+    assert lines[0].startswith(f"Connection to localhost ({HERE}) {opened} port [tcp/")
     assert (
         f"connect to localhost ({HERE}) port {closed} (tcp) failed: Connection refused" in lines[1]
     )
@@ -644,14 +761,40 @@ def test_a_banner_of_a_closed_or_silent_port(street: Street) -> None:
 
 
 def test_a_signal_ends_it() -> None:
-    """What is known by then has been told."""
+    """What is known by then has been told, and is counted."""
     with full_backlog() as silent, socket.socket() as closed:
         closed.bind((HERE, 0))
         words = ("-zvv", "-w", "20s", HERE, str(silent), str(closed.getsockname()[1]))
         with Program.pync(*words) as pync:
             pync.expect("Connection refused\n")
             pync.signal(signal.SIGINT)
-            assert pync.finish().status == -signal.SIGINT
+            status, _, err = pync.finish()
+    assert re.search(r"\n1 port in .* s: 0 open, 1 closed, 0 filtered\n$", err)
+    assert status == -signal.SIGINT
+
+
+def test_a_signal_shows_a_person_how_far_it_has_got() -> None:
+    with full_backlog() as silent:
+        words = [*PYNC[1:], "-z", "-w", "20s", HERE, f"{silent}-{silent}"]
+        terminal = pexpect.spawn(PYNC[0], words, timeout=PATIENCE, encoding="utf-8")
+        try:
+            terminal.expect("0 of 1 port,")
+            terminal.sendintr()
+            terminal.expect(r"\r\x1b\[K0 ports in .* s: 0 open, 0 closed, 0 filtered\r\n$")
+            terminal.expect(pexpect.EOF)
+        finally:
+            terminal.close()
+    assert terminal.signalstatus == signal.SIGINT
+
+
+def test_a_signal_ends_a_scan_that_nobody_watches_in_silence(street: Street) -> None:
+    with full_backlog() as silent:
+        words = ("-z", "-w", "20s", "--json", HERE, str(silent), str(street.closed()))
+        with Program.pync(*words) as pync:
+            pync.expect("refused", "out")  # it does not wait for what comes later
+            pync.signal(signal.SIGINT)
+            status, _, err = pync.finish()
+    assert (status, err) == (-signal.SIGINT, "")
 
 
 def test_a_signal_ends_the_reading_of_hosts() -> None:
@@ -674,13 +817,19 @@ def unread(program: Program) -> bool:
 # --- progress ---
 
 
-def test_a_terminal_is_shown_how_far_it_has_got() -> None:
+@pytest.mark.parametrize(
+    ("columns", "shown"), [(80, "0 of 3 ports, 0/s, 0 open"), (10, "0 of 3 po")]
+)
+def test_a_terminal_is_shown_how_far_it_has_got(columns: int, shown: str) -> None:
+    """In one line, however narrow it is."""
     with ExitStack() as stack:
         silent = [str(stack.enter_context(full_backlog())) for _ in range(3)]
         words = [*PYNC[1:], "-z", "-w", "1600ms", HERE, *silent]
-        terminal = pexpect.spawn(PYNC[0], words, timeout=PATIENCE, encoding="utf-8")
+        terminal = pexpect.spawn(
+            PYNC[0], words, timeout=PATIENCE, encoding="utf-8", dimensions=(24, columns)
+        )
         try:
-            terminal.expect(r"\r\x1b\[K0 of 3 ports, 0/s, 0 open")
+            terminal.expect(rf"\r\x1b\[K{shown}\r\x1b")
             terminal.expect(pexpect.EOF)
             assert re.search(r"\r\x1b\[K$", terminal.before)
             assert "\n" not in terminal.before

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -86,15 +89,50 @@ def test_each_port_is_found_as_it_is(closed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"), [(lambda _: b"yes", 0), (silent, 0)], ids=["answers", "is silent"]
+    ("answer", "status"), [(lambda _: b"yes", 0), (silent, 1)], ids=["answers", "is silent"]
 )
-def test_what_is_not_refused_may_be_open(
+def test_only_an_answer_makes_it_open(
     closed: int, answer: Callable[[int], bytes | None], status: int
 ) -> None:
-    """As with one port alone."""
     with Answering(answer) as there:
         assert scan("-w", "200ms", HERE, there.port, closed) == (status, b"", "")
-    assert scan("-w", "200ms", HERE, closed, f"{closed}-{closed}") == (1, b"", "")
+
+
+@pytest.mark.parametrize(("words", "status"), [((), 0), (("--json",), 1)], ids=["alone", "a scan"])
+def test_one_port_alone_need_not_answer(words: tuple[str, ...], status: int) -> None:
+    """Scripts that were written for Debian's nc rely on it."""
+    with Answering(silent) as mute:
+        assert scan("-w", "200ms", *words, HERE, mute.port).status == status
+
+
+def test_one_port_alone_that_refuses_is_told_as_any_that_does(closed: int) -> None:
+    told = f"pync: connect to {HERE} port {closed} (udp) failed: Connection refused\n"
+    assert scan("-v", HERE, closed) == (1, b"", told)
+    assert scan(HERE, closed) == (1, b"", "")
+
+
+# Writes what comes to the port as hexadecimals, a line each, and answers nothing.
+HEARING = """
+import socket, sys
+heard = socket.socket(type=socket.SOCK_DGRAM)
+heard.bind(("127.0.0.1", int(sys.argv[1])))
+print("ready", flush=True)
+while True:
+    print(heard.recv(65536).hex() or "nothing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("port", [53, 54, 161])
+def test_one_port_alone_is_asked_what_a_scan_would_ask(port: int) -> None:
+    with (
+        Namespace() as network,
+        network.program(sys.executable, "-c", HEARING, str(port)) as hearing,
+    ):
+        hearing.expect("ready", "out")
+        with network.pync("-zu", "-w", "100ms", HERE, port) as pync:
+            assert pync.finish().status == 0
+        asked = [question.hex() or "nothing" for question in questions(port)]
+        hearing.expect("\n".join(["ready", *asked, ""]), "out")
 
 
 def test_what_is_asked_is_asked_twice() -> None:
@@ -128,11 +166,66 @@ def test_v_tells_of_each_that_was_named(closed: int) -> None:
     assert status == 0
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, 1), (20, 20), (21, 0)])
+def test_of_a_range_v_tells_the_silent_ones_while_they_are_few(count: int, told: int) -> None:
+    with ExitStack() as stack:
+        ports = [stack.enter_context(Answering(silent)).port for _ in range(count)]
+        ranges = ",".join(f"{port}-{port}" for port in ports)
+        *lines, summary = scan("-vnw", "200ms", HERE, ranges).err.splitlines()
+    silence = [f"No answer from {HERE} {port} port [udp/*]: open or filtered" for port in ports]
+    assert sorted(lines) == sorted(silence[:told])
+    assert f"0 open, {count} open|filtered" in summary
+
+
 def test_an_answer_can_be_shown() -> None:
     with Answering(lambda _: b"\x00yes\n") as answering:
         status, _, err = scan("--banner", "-n", HERE, answering.port)
     assert err.splitlines()[1:] == [f"{HERE} {answering.port} says: \\x00yes"]
     assert status == 0
+
+
+# --- a host that limits its refusals, as Linux does over a link: six, and then one a second ---
+
+LINK = """
+ip link add near type veth peer name far netns {}
+ip link set near up
+ip address add 10.9.0.1/24 dev near
+"""
+FAR = "10.9.0.2"
+
+
+@contextmanager
+def link() -> Iterator[Namespace]:
+    """A network with FAR in it, which is another one, where nobody listens."""
+    with Namespace() as there, Namespace(LINK.format(there.pid)) as here:
+        script = f"ip link set far up && ip address add {FAR}/24 dev far"
+        with there.program("sh", "-c", script) as shell:
+            assert shell.finish().status == 0
+        yield here
+
+
+def test_who_limits_its_refusals_is_asked_again_slowly() -> None:
+    with link() as here, here.pync("-zu", "-v", "-w", "300ms", FAR, "20001-20009") as pync:
+        result = pync.finish()
+    assert result.err.splitlines()[-1].endswith(" s: 0 open, 9 closed, 0 filtered")
+    assert result.status == 1
+
+
+def test_where_too_many_are_silent_they_are_told_as_doubtful() -> None:
+    words = ("-zu", "-vv", "-n", "--json", "-w", "300ms", FAR, "20001-20200")
+    with link() as here, here.pync(*words) as pync:
+        _, out, err = pync.finish(within=5)
+    found = [json.loads(line) for line in out.splitlines()]
+    reasons = Counter(one["reason"] for one in found if one["state"] == "open|filtered")
+    ((reason, doubtful),) = reasons.items()
+    assert reason == "No answer, and the host limits its refusals"
+    assert len(found) == 200
+    assert 190 <= doubtful <= 194
+    assert err.count(" port [udp/*]: open, filtered or closed\n") == doubtful
+    assert err.splitlines()[-1] == (
+        f"{doubtful} of the silent ports may be closed, "
+        "since refusals are limited: -i 1 gives them time"
+    )
 
 
 # --- questions ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from pairs import PAIRS, move_in
 from test_flow import Record
 
 from pync.errors import NetworkError
+from pync.flow import Flow
 from pync.loop import Loop
-from pync.stage import HIGH_WATER, Stage
-from pync.staged import MARKS, Ledger, Staged
-from pync.stream import EndOfStream, Endpoint, Ends, WouldBlock
+from pync.stage import HIGH_WATER, RECORD, Stage
+from pync.staged import AHEAD, MARKS, Ledger, Staged
+from pync.stream import Condition, EndOfStream, Endpoint, Ends, Sink, WouldBlock
 from pync.transports.memory import Discard, Given, MemoryPipe
 from pync.transports.unix import UnixAddress
 from pync.wire.safe_text import SafeText
@@ -193,6 +195,86 @@ def test_nothing_is_missing_if_the_end_was_told_before_the_break(
         (received,) = move_in(loop, (Staged(loop, wire, Dotted()).source, got))
     assert got.data == said.rstrip(b".")
     assert (received.error and str(received.error)) == error
+
+
+class Dam(Sink):
+    """Lets `room` more bytes through to `sink`, or all."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.room = 1 << 30
+        self._sink = sink
+
+    def write(self, data: bytes | memoryview) -> int:
+        if not self.room:
+            raise WouldBlock
+        taken = self._sink.write(data[: self.room])
+        self.room -= taken
+        return taken
+
+
+class Turns:
+    """A task: lets the others have so many turns."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def advance(self) -> bool:
+        self._left -= 1
+        return self._left > 0
+
+
+def parted(
+    loop: Loop, near: Endpoint, far: Endpoint, dam: Dam, pieces: Sequence[bytes], room: int
+) -> tuple[bytes, bytes]:
+    """What arrives at `far` of these pieces, and what `near` gives back, which so many bytes
+    on the wire and no more have left."""
+    near.sink.keep_unsent()
+    got = Record()
+    inward = Flow(Given(*pieces), near.sink, loop.clock, Condition())
+    for flow in (inward, Flow(far.source, got, loop.clock, Condition())):
+        loop.spawn(flow)
+    dam.room = room
+    loop.run(Turns(300))
+    loop.cancel(inward)
+    inward.close()
+    near.abort()
+    back = near.sink.take_back() + inward.left
+    taken = inward.moved + len(inward.left)
+    assert got.data + back == b"".join(pieces)[:taken]
+    return got.data, back
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@given(
+    pieces=st.lists(st.sampled_from([b"A", b"\xff", b"\xff\xff\xffB\xff"]), max_size=30),
+    room=st.integers(min_value=0, max_value=100),
+)
+def test_what_has_not_left_is_given_back_to_the_byte(
+    depth: int, pieces: list[bytes], room: int
+) -> None:
+    with Loop() as loop:
+        there, back = MemoryPipe(1 << 20), MemoryPipe(1 << 20)
+        dam = Dam(there)
+        near, far = staged(loop, Ends(back, dam), depth), staged(loop, Ends(there, back), depth)
+        arrived, _ = parted(loop, near, far, dam, pieces, room)
+        assert len(arrived) <= room
+
+
+def test_little_is_taken_in_advance_where_it_would_have_to_be_kept() -> None:
+    with Loop() as loop:
+        there, back = MemoryPipe(1 << 20), MemoryPipe(1 << 20)
+        dam = Dam(there)
+        near, far = staged(loop, Ends(back, dam), 1), staged(loop, Ends(there, back), 1)
+        arrived, given_back = parted(loop, near, far, dam, [bytes(10 * HIGH_WATER)], 1000)
+        assert len(arrived) == 1000
+        assert len(given_back) <= (AHEAD + 2) * RECORD
+
+
+def test_nothing_is_kept_that_nobody_will_want_back() -> None:
+    with Loop() as loop:
+        endpoint = staged(loop, Ends(Given(), MemoryPipe(1)), 1)
+        endpoint.sink.write(b"hello")
+        assert endpoint.sink.take_back() == b""
 
 
 def test_what_is_confirmed_on_the_wire_tells_what_is_confirmed_of_the_users_bytes() -> None:

@@ -13,15 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pairs import PAIRS
 from plain_tls import VERSIONS
-from test_stage import carried
+from test_stage import Dam, carried, parted
 
 from pync.errors import ConnectionLost, ProtocolError
 from pync.loop import Loop
 from pync.opening import Layer, Opening
+from pync.stage import RECORD
 from pync.staged import Staged
 from pync.stream import Endpoint, Ends, Peer, WouldBlock
-from pync.transports.memory import Given
+from pync.transports.memory import Given, MemoryPipe
 from pync.transports.unix import UnixAddress
+from pync.wire.telnet import Telnet
 from pync.wire.tls import contexts
 from pync.wire.tls.engine import Tls
 
@@ -160,6 +162,24 @@ def test_tls_runs_over_any_transport_and_over_itself(
         met = [engines() for _ in range(depth)]
         near, far = opened(loop, pair.near, pair.far, met)
         assert carried(loop, near, far, Given(there), Given(back)) == [there, back]
+
+
+@pytest.mark.parametrize("outer", [[], ["TLSv1.2"], ["TLSv1.3"]], ids=str)
+@pytest.mark.parametrize("inner", ["TLSv1.2", "TLSv1.3", "telnet"])
+@pytest.mark.parametrize("room", [0, 1, 22, 16_000, 16_405, 16_407, 16_450, 50_000, 150_000])
+def test_what_has_not_left_as_a_whole_record_is_given_back(
+    engines: Callable[..., tuple[Tls, Tls]], outer: list[str], inner: str, room: int
+) -> None:
+    there, back = MemoryPipe(1 << 20), MemoryPipe(1 << 20)
+    dam = Dam(there)
+    met = [engines(version) for version in (*outer, inner) if version in VERSIONS]
+    with Loop() as loop:
+        near, far = opened(loop, Ends(back, dam), Ends(there, back), met)
+        if inner == "telnet":
+            near, far = Staged(loop, near, Telnet()), Staged(loop, far, Telnet())
+        arrived, given_back = parted(loop, near, far, dam, [b"short", MUCH, b"end"], room)
+    assert arrived or given_back
+    assert len(arrived) == len(MUCH) + 8 or room - len(arrived) < 3 * RECORD
 
 
 def opened(

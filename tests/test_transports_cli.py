@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from harness import PATIENCE, PIPE, Program, free_port, needs_ipv6
+from harness import PATIENCE, PEERS, PIPE, PYNC, Program, free_port, needs_ipv6
 from plain_peer import HERE, drain, joined
 
 THERE = "127.0.0.2"  # another address of this machine, on Linux
@@ -229,13 +229,24 @@ def test_what_a_listener_on_ipv6_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "host"), [("-zv4", "localhost"), ("-zv4", HERE), ("-znv4", HERE)]
+    ("options", "host", "shown"),
+    [
+        ("-zv4", "localhost", f"localhost ({HERE})"),
+        ("-zv4", "127.1", f"127.1 ({HERE})"),
+        ("-zv4", HERE, HERE),
+        ("-znv4", HERE, HERE),
+    ],
 )
-def test_what_a_client_says(options: str, host: str) -> None:
+@pytest.mark.parametrize("program", ["pync", "openbsd"])
+def test_what_a_client_says(program: str, options: str, host: str, shown: str) -> None:
+    """The very words of Debian's nc."""
+    command = {"pync": PYNC, "openbsd": (PEERS["openbsd"] or "",)}[program]
+    if command == ("",):
+        pytest.skip("nc.openbsd is not installed (Debian: netcat-openbsd)")
     with socket.create_server((HERE, 0)) as server:
         port = server.getsockname()[1]
-        with Program.pync(options, host, str(port)) as client:
-            told = f"Connection to {host} {port} port [tcp/*] succeeded!\n"
+        with Program(*command, options, host, str(port)) as client:
+            told = f"Connection to {shown} {port} port [tcp/*] succeeded!\n"
             assert client.finish() == (0, b"", told)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 from pync.address import is_one_port
 from pync.environment import Environment
-from pync.errors import NetworkError
+from pync.errors import Interrupted, NetworkError, ResolveError, UsageError
 from pync.loop import Loop
 from pync.options import Options
+from pync.scan.again import Again
 from pync.scan.doors import Doors
 from pync.scan.report import Progress, Report, Wanted
 from pync.scan.scan import Scan
@@ -26,6 +27,7 @@ from pync.transports.resolver import Resolver
 MOST_AT_A_TIME = 1000
 KEPT_FREE = 32  # descriptors, for all but the scan's sockets
 PATIENCE = 2.0  # seconds that each port has, if no option says otherwise
+LOOKUP_LEAST = 2.0  # seconds that a name has at least
 
 
 def scan(
@@ -43,8 +45,17 @@ def scan(
     report = Report(environment, wanted(options, hosts), options.nodns, records)
     resolver = Resolver(loop)
     look_up = functools.partial(find, resolver, options)
-    usable = functools.partial(inet.within_reach, options=options)
-    doors = Doors(hosts, order(options, ports), look_up, usable, complaint(options, report))
+    usable = functools.partial(inet.within_reach if len(hosts) == 1 else reachable, options=options)
+    kind = Again if options.udp else Doors
+    doors = kind(
+        loop,
+        hosts,
+        order(options, ports),
+        look_up,
+        max(patience(options), LOOKUP_LEAST),
+        usable,
+        report.tell_missing,
+    )
     knocker = Knocker(options)
     most = parallel(options)
     task = Scan(loop, doors, trials(options, loop, knocker), report, most, options.interval or 0)
@@ -53,12 +64,17 @@ def scan(
     begun = loop.clock()
     try:
         loop.run(task)
+    except Interrupted:
+        if options.verbose or environment.watched:
+            report.sum_up(loop.clock() - begun)
+        raise
     finally:
         task.close()
         resolver.close()
         knocker.close()
         report.hide()
-    report.sum_up(loop.clock() - begun)
+    if options.verbose:
+        report.sum_up(loop.clock() - begun)
     if not report.found:
         raise nothing_open()
 
@@ -83,7 +99,16 @@ def protocol(options: Options) -> str:
 
 
 def find(resolver: Resolver, options: Options, host: str) -> Lookup:
-    return resolver.look_up(host, 0, protocol(options), options, "scan")
+    """Each host with a share of its own, so that none waits for dead ones."""
+    return resolver.look_up(host, 0, protocol(options), options, host)
+
+
+def reachable(addresses: list[InetAddress], options: Options) -> list[InetAddress]:
+    """As inet.within_reach, but of many hosts one may be out of it: that is no mistake."""
+    try:
+        return inet.within_reach(addresses, options)
+    except UsageError as error:
+        raise ResolveError(str(error)) from None
 
 
 def port_numbers(options: Options) -> list[int]:
@@ -103,20 +128,14 @@ def order(options: Options, ports: Sequence[int]) -> Callable[[], Sequence[int]]
 def wanted(options: Options, hosts: Sequence[Hosts]) -> Wanted:
     """As Debian's nc, -v tells of each port, unless they are many that nobody has named."""
     verbose = options.verbose > 0
-    named = all(some.size == 1 for some in hosts) and all(map(is_one_port, options.ports))
+    entries = (entry for text in options.ports for entry in text.split(","))
+    named = all(some.size == 1 for some in hosts) and all(map(is_one_port, entries))
     return Wanted(
+        missing=verbose or bool(options.hosts_from),
         opened=verbose or (options.banner and not options.json),
         others=options.verbose > 1 or (verbose and named),
         banners=options.banner,
-        summary=verbose,
     )
-
-
-def complaint(options: Options, report: Report) -> Callable[[str], None]:
-    """What is told of hosts without an address; of the only one the exit status does."""
-    if options.verbose or options.hosts_from or options.json:
-        return lambda told: report.say(f"pync: {told}")
-    return lambda _: None
 
 
 def parallel(options: Options) -> int:
@@ -124,12 +143,15 @@ def parallel(options: Options) -> int:
     return max(1, min(options.parallel or MOST_AT_A_TIME, limit))
 
 
+def patience(options: Options) -> float:
+    return options.connect_limit or PATIENCE
+
+
 def trials(options: Options, loop: Loop, knocker: Knocker) -> Callable[[InetAddress], Trial]:
     """What begins one."""
-    patience = options.connect_limit or PATIENCE
     kind: type[Trial] = Hearing if options.banner else Trial
     connect: Callable[[InetAddress], Attempt] = knocker.connect
     if options.udp:
         kind = Asking
         connect = functools.partial(transport("udp").connect, options=options)
-    return lambda address: kind(connect(address), address, loop.clock, patience)
+    return lambda address: kind(connect(address), address, loop.clock, patience(options))

@@ -15,43 +15,14 @@ from collections.abc import Callable
 
 from pync.errors import ConnectError, OutOfDescriptors
 from pync.loop import Loop
-from pync.scan.doors import Doors
+from pync.scan.doors import Door, Doors, Host, UnderWay
 from pync.scan.report import Report
-from pync.scan.trial import Outcome, State, Trial, unreachable
+from pync.scan.trial import State, Trial, unreachable
 from pync.stream import NEVER_YET, Condition, EndOfStream, WouldBlock
 from pync.transports.inet import InetAddress
 
 BATCH = 64  # trials that begin before other tasks get their turn
 LOOKS = 2  # at a trial, before the loop waits for it
-
-
-class Door:
-    """A port whose addresses are being tried: the best that one of them says counts."""
-
-    __slots__ = ("best", "under_way", "untried")
-
-    def __init__(self, addresses: list[InetAddress]) -> None:
-        self.untried = addresses
-        self.under_way: list[UnderWay] = []
-        self.best: Outcome | None = None
-
-    def note(self, outcome: Outcome) -> None:
-        if self.best is None or outcome.state > self.best.state:
-            self.best = outcome
-
-
-class UnderWay:
-    """A task: a trial that the loop waits for."""
-
-    def __init__(self, trial: Trial, door: Door, over: Callable[[UnderWay], None]) -> None:
-        self.trial = trial
-        self.door = door
-        self._over = over
-
-    def advance(self) -> bool:
-        self.trial.advance()
-        self._over(self)
-        return False
 
 
 class Scan:
@@ -76,7 +47,8 @@ class Scan:
         self._parallel = parallel
         self._pause = pause
         self._next_at = NEVER_YET
-        self._door = Door([])  # whose addresses are being begun
+        self._next: Door | None = None
+        self._door = Door([], Host())  # whose addresses are being begun
         self._under_way: set[UnderWay] = set()
         self._changed = Condition()
 
@@ -86,10 +58,13 @@ class Scan:
             for _ in range(BATCH):
                 self._begin_next()
         except EndOfStream:
+            self._report.flush()
             if self._under_way:
                 raise WouldBlock(condition=self._changed) from None
-            self._report.flush()
             return False
+        except WouldBlock:
+            self._report.flush()
+            raise
         return True
 
     def _begin_next(self) -> None:
@@ -113,12 +88,14 @@ class Scan:
             self._look_at(trial, door)
 
     def _open_next_door(self) -> None:
+        """Once there is one, and the pause before it is over."""
+        self._next = self._next or self._doors.next()
         if self._pause:
             now = self._loop.clock()
             if now < self._next_at:
                 raise WouldBlock(until=self._next_at)
             self._next_at = now + self._pause
-        self._door = Door(self._doors.next())
+        self._door, self._next = self._next, None
 
     def _look_at(self, trial: Trial, door: Door) -> None:
         for _ in range(LOOKS):
@@ -149,7 +126,8 @@ class Scan:
 
     def _close_if_done(self, door: Door) -> None:
         if not (door.untried or door.under_way) and door.best:
-            self._report.tell(door.best)
+            for outcome in self._doors.outcomes(door.best, door):
+                self._report.tell(outcome)
 
     def _give_up(self, task: UnderWay) -> None:
         self._loop.cancel(task)

@@ -46,7 +46,8 @@ class Outcome(NamedTuple):
     """What became of a port.
 
     error: the system's number for the reason, or 0.  said: what came from the port
-    without being asked for.  seconds: how long it took.
+    without being asked for.  seconds: how long it took.  doubtful: it is silent, and may
+    be closed, since the host limits its refusals.
     """
 
     peer: InetAddress
@@ -54,9 +55,12 @@ class Outcome(NamedTuple):
     error: int
     said: bytes
     seconds: float
+    doubtful: bool = False
 
     @property
     def reason(self) -> str:
+        if self.doubtful:
+            return "No answer, and the host limits its refusals"
         return os.strerror(self.error) if self.error else ""
 
 

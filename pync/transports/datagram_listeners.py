@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from functools import partial
 from pync.options import Options
 from pync.stream import (
     NEVER,
+    NEVER_YET,
     READ,
     ROOM,
     Condition,
@@ -117,39 +119,78 @@ class FirstPeerListener(DatagramListener):
 
 
 class Inbox(Source):
-    """What one peer of a shared socket has sent."""
+    """What one peer of a shared socket has sent.
+
+    expired: what else it sends is a newcomer's.  late_at: from when the others wait for it
+    no more, once it has been full and until all has been taken.  told: of the dropping.
+    """
+
+    MOST = 64  # datagrams
+    PATIENCE = 0.5  # seconds in which nothing is taken, or not all once it is full
 
     framed = True
 
-    def __init__(self, changed: Condition) -> None:
-        self.datagrams: deque[bytes] = deque()
-        self.changed = changed
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.changed = Condition()
         self.expired = False
+        self.late_at = NEVER_YET
+        self.told = False
+        self._clock = clock
+        self._datagrams: deque[bytes] = deque()
+        self._taken_at = clock()  # or when there was nothing to take
 
     @property
     def backlog(self) -> int:
-        return sum(map(len, self.datagrams))
+        return sum(map(len, self._datagrams))
+
+    @property
+    def full(self) -> bool:
+        return not self.expired and len(self._datagrams) >= self.MOST
 
     def read(self, limit: int) -> bytes:  # noqa: ARG002
-        if self.datagrams:
-            self.changed.notify()
-            return self.datagrams.popleft()
+        if self._datagrams:
+            return self._take()
         if self.expired:
             raise EndOfStream
         raise WouldBlock(condition=self.changed)
 
-    def put(self, datagram: bytes) -> None:
-        self.datagrams.append(datagram)
+    def _take(self) -> bytes:
+        if self.full:
+            self.changed.notify()
+        self._taken_at = self._clock()
+        datagram = self._datagrams.popleft()
+        if not self._datagrams:
+            self._catch_up()
+        return datagram
+
+    def put(self, datagram: bytes) -> bool:
+        """Whether there was room for it."""
+        if self.full:
+            return False
+        if not self._datagrams:
+            self._taken_at = self._clock()
+        self._datagrams.append(datagram)
+        if self.full and self.late_at == NEVER_YET:
+            self.late_at = self._taken_at + self.PATIENCE
         self.changed.notify()
+        return True
 
     def expire(self) -> None:
         """Nothing more will come."""
         self.expired = True
-        self.changed.notify()
+        self._catch_up()
+
+    def stop(self) -> None:
+        self.expire()
 
     def clear(self) -> None:
-        """Nobody reads any more: the listener need not wait for room."""
-        self.datagrams.clear()
+        """Nobody reads any more."""
+        self._datagrams.clear()
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """The listener need not wait for it."""
+        self.late_at = NEVER_YET
         self.changed.notify()
 
 
@@ -182,13 +223,15 @@ class ManyPeersListener(DatagramListener):
     """Gives an endpoint for each peer that sends, all on the one socket.
 
     Nobody says goodbye here, so the table of peers is bounded: a new one pushes out the
-    one that has been silent longest, if no other bound was asked for.  A peer whose
-    session takes nothing stops the reading once its inbox is full; then the kernel drops,
-    as UDP may.
+    one that has been silent longest, if no other bound was asked for.
+
+    An inbox that is full stops the reading, and then the kernel drops, as datagrams may be.
+    So nothing is lost to somebody who has to make a pause.  Where each peer's datagrams
+    are taken by somebody else (`drops`), all wait for a while only: then those of the peer
+    whose inbox it is are dropped, until it has caught up.
     """
 
     PEERS = 1000
-    INBOX = 64  # datagrams
     BATCH = 64  # datagrams handed out before others get their turn
     shared = True
 
@@ -198,31 +241,46 @@ class ManyPeersListener(DatagramListener):
         places: tuple[str, ...],
         name: Callable[[Address], Peer],
         clean_up: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(sock, places, name, clean_up)
+        self._clock = clock
         self._inboxes: dict[Address, Inbox] = {}  # the longest silent first
         self._latest: Inbox | None = None
 
     def accept(self) -> Endpoint:
         for _ in range(self.BATCH):
-            if self._latest and len(self._latest.datagrams) >= self.INBOX:
-                raise WouldBlock(condition=self._latest.changed)
+            self._wait_for_latest()
             count, address = receive(self._sock)
             datagram = bytes(ROOM[:count])
             inbox = self._inboxes.pop(address, None)
-            if inbox is None:
+            if inbox is None or inbox.expired:
                 peer = self._name(address)
                 if not self.admits(peer):
                     continue
                 return self._newcomer(datagram, address, peer)
             self._inboxes[address] = self._latest = inbox
-            inbox.put(datagram)
+            if not inbox.put(datagram):
+                self._tell_of_drop(inbox, address)
         raise WouldBlock(after=0)
+
+    def _wait_for_latest(self) -> None:
+        """Raise WouldBlock as long as its inbox is a reason not to read."""
+        inbox = self._latest
+        if inbox and self.drops is None and inbox.full:
+            raise WouldBlock(condition=inbox.changed)
+        if inbox and self.drops and (left := inbox.late_at - self._clock()) > 0:
+            raise WouldBlock(after=left, condition=inbox.changed)
+
+    def _tell_of_drop(self, inbox: Inbox, address: Address) -> None:
+        if self.drops and not inbox.told:
+            inbox.told = True
+            self.drops(self._name(address))
 
     def _newcomer(self, datagram: bytes, address: Address, peer: Peer) -> Endpoint:
         if self.wanted == NEVER and len(self._inboxes) >= self.PEERS:
             self._inboxes.pop(next(iter(self._inboxes))).expire()
-        inbox = self._inboxes[address] = Inbox(Condition())
+        inbox = self._inboxes[address] = Inbox(self._clock)
         inbox.put(datagram)
         sink = AddressedSink(self._sock, peer, address) if address else Unanswerable(NO_ADDRESS)
         left = partial(self._forget, address, inbox)

@@ -6,7 +6,7 @@ import functools
 import os
 import select
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 try:
     import fcntl
@@ -73,6 +73,17 @@ def raise_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MANY if limit == resource.RLIM_INFINITY else limit
+
+
+def available(count: int) -> bool:
+    """Whether this process can have so many more descriptors now."""
+    with ExitStack() as stack:
+        try:
+            for _ in range(count):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            return False
+        return True
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import socket
 from itertools import zip_longest
 from typing import NamedTuple, Protocol
 
-from pync.errors import LocalError, OutOfDescriptors, ResolveError, UsageError
+from pync.errors import AddressTaken, LocalError, OutOfDescriptors, ResolveError, UsageError
 from pync.options import Options
 from pync.transports.handed import adopt
 from pync.transports.settings import set_socket_options
@@ -62,13 +62,16 @@ class InetAddress(NamedTuple):
         return f"{self.host} port {self.port}"
 
     @property
+    def _named(self) -> str:
+        return f"{self.name} ({self.host})" if self.name not in ("", self.host) else self.host
+
+    @property
     def target(self) -> str:
-        named = f"{self.name} ({self.host})" if self.name not in ("", self.host) else self.host
-        return f"{named} port {self.port} ({self.protocol})"
+        return f"{self._named} port {self.port} ({self.protocol})"
 
     def reached(self, numeric: bool) -> str:
         service = "*" if numeric else service_name(self.port, self.protocol)
-        return f"{self.name or self.host} {self.port} port [{self.protocol}/{service}]"
+        return f"{self._named} {self.port} port [{self.protocol}/{service}]"
 
     def came_from(self, numeric: bool) -> str:
         if numeric:
@@ -286,4 +289,5 @@ def bind(sock: socket.socket, local: InetAddress) -> None:
     try:
         sock.bind(local.sockaddr)
     except OSError as error:
-        raise LocalError(f"cannot bind to {local}: {reason(error)}") from None
+        kind = AddressTaken if error.errno == errno.EADDRINUSE else LocalError
+        raise kind(f"cannot bind to {local}: {reason(error)}") from None

@@ -18,8 +18,10 @@ LONGEST = 4096  # bytes of a line
 LONGEST_NAME = 32  # characters
 RESERVED = re.compile(r"announce|user\d+")  # the room itself, and newcomers
 NICK = re.compile(r"/nick(?:\s+(.*?))?\s*")
-# A return would let a line begin anew, and these turn the order of characters around.
-TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+# A return would let a line begin anew; these end a line, or turn the order of characters around.
+TURNS = (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+# Letters and marks that show as nothing (Default_Ignorable_Code_Point in the Unicode Standard).
+UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0"
 SHOWN = {**ESCAPES, ord("\r"): "\\x0d", **{code: f"\\u{code:04x}" for code in TURNS}}
 
 
@@ -96,7 +98,11 @@ def wanted_name(text: str) -> str | None:
 
 
 class Names:
-    """Who is called what.  No two names look the same but for upper and lower case."""
+    """Who is called what.
+
+    No two names are the same but for upper and lower case, or for how a character is written;
+    names in letters of different scripts may look alike.
+    """
 
     def __init__(self) -> None:
         self._names: dict[Hashable, str] = {}
@@ -145,7 +151,7 @@ def check(name: str) -> None:
         raise ValueError("missing, as in: /nick ada")
     if len(name) > LONGEST_NAME:
         raise ValueError(f"longer than {LONGEST_NAME} characters")
-    if not name.isprintable() or re.search(r"[\s<>\\]", name):
-        raise ValueError("not a name: spaces, <, >, \\ and control characters cannot be in one")
+    if not name.isprintable() or re.search(rf"[\s<>\\{UNSEEN}]", name):
+        raise ValueError("not a name: spaces, <, >, \\ and what is not seen cannot be in one")
     if RESERVED.fullmatch(folded(name)):
         raise ValueError("not for you to take")

@@ -95,6 +95,10 @@ class Telnet:
         self._to_send += bytes(data).replace(ESCAPED[:1], ESCAPED)
         return len(data)
 
+    def legible(self, data: bytes, sent: int) -> int:
+        begun = data.replace(ESCAPED[:1], ESCAPED)[:sent]
+        return len(begun) - (begun.count(IAC) + 1) // 2
+
     def send_end(self) -> None:
         self.send_over = True
 
