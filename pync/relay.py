@@ -119,6 +119,13 @@ class Relay:
     def _onwards(self) -> list[InetAddress]:
         return proxies.onwards(self._stops, self._options)
 
+    @property
+    def cost(self) -> int:
+        """Descriptors for each client: its own, the target's, and a pipe for each direction."""
+        if self._options.udp:
+            return 2 if self._stops else 1  # a proxy's relay goes with a connection to that
+        return 6
+
     def attend(self, client: Endpoint) -> Relayed:
         return Relayed(self._loop, self, client, self._say)
 
