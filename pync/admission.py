@@ -14,7 +14,8 @@ class Admission:
     """A task: gives each peer of `listener` to `admit`, as long as there is room for more.
 
     complain: told, once, that there is no descriptor for more, or that peers are not heard
-    for lack of room.  room: for how many there is now; to be woken when one has left.
+    for lack of room.  room: for how many there is now, or it raises OutOfDescriptors; to be
+    woken when one has left.
     """
 
     def __init__(
@@ -35,24 +36,32 @@ class Admission:
 
     def advance(self) -> bool:
         for _ in range(BATCH):
-            self._listener.wanted = self._room()
-            if self._listener.wanted <= 0 and not self._listener.shared:
-                raise WouldBlock
             try:
-                endpoint = self._listener.accept()
+                endpoint = self._next()
             except OutOfDescriptors as error:
                 self._say_once(f"{error}; clients wait until one leaves")
                 raise WouldBlock(after=self._listener.RETRY) from None
             self._admit(endpoint)
         return True
 
+    def _next(self) -> Endpoint:
+        if not self._listener.shared:
+            self._listener.wanted = self._room()
+            if self._listener.wanted <= 0:
+                raise WouldBlock
+        return self._listener.accept()
+
     def _has_room_for(self, peer: Peer) -> bool:
         if not self._admits(peer):
             return False
-        if self._room() <= 0:
-            self._say_once("there are as many peers as may be; datagrams of others are dropped")
-            return False
-        return True
+        why = "there are as many peers as may be"
+        try:
+            if self._room() > 0:
+                return True
+        except OutOfDescriptors as error:
+            why = str(error)
+        self._say_once(f"{why}; datagrams of others are dropped")
+        return False
 
     def _say_once(self, line: str) -> None:
         if line not in self._told:

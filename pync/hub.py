@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pync.admission import Admission
-from pync.errors import LocalError, NetworkError, PyncError
+from pync.errors import LocalError, NetworkError, OutOfDescriptors, PyncError
 from pync.loop import Loop
 from pync.stream import NEVER, Endpoint, Listener, Peer, WouldBlock
 
@@ -45,7 +45,8 @@ class Hub:
 
     attend: raises LocalError if there is nothing left for one more client, which it cuts.
     complain: told of that, and of what ended the attendance of one, if that failed, with its
-    name.  most: so many at a time.
+    name.  most: so many at a time.  affordable: for so many there are
+    descriptors.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Hub:
         attend: Attend,
         complain: Callable[[str], None],
         most: float = NEVER,
+        affordable: float = NEVER,
     ) -> None:
         self._loop = loop
         self._listener = listener
         self._admission = Admission(listener, self._admit, complain, self._room)
         self._most = most
+        self._affordable = affordable
         self._attend = attend
         self._complain = complain
         self._members: dict[Member, None] = {}
@@ -73,7 +76,10 @@ class Hub:
         return False
 
     def _room(self) -> float:
-        return self._most - len(self._members)
+        here = len(self._members)
+        if self._affordable <= here < self._most:
+            raise OutOfDescriptors("cannot accept: there are too few descriptors for more")
+        return min(self._most, self._affordable) - here
 
     def _admit(self, endpoint: Endpoint) -> None:
         try:

@@ -67,6 +67,14 @@ def check(onward: Options) -> None:
         raise UsageError(f"{listed(['relay', 'proxy_type'], 'and')} need a proxy on the way")
 
 
+def check_family(address: InetAddress, options: Options) -> None:
+    """Raise UsageError if the options want another one."""
+    if inet.family_wanted(options) not in (inet.ANY_FAMILY, address.family):
+        option = option_name("ipv4" if options.ipv4 else "ipv6")
+        told = f"{option} and {address.host} are of different families"
+        raise UsageError(f"--relay: {told}, and {option} holds on both sides")
+
+
 def terms(options: Options, through_proxy: bool) -> Terms:
     """How a client and its target part."""
     idle = options.timeout
@@ -112,8 +120,17 @@ class Relay:
             first = proxies.reaching(self._stops[0], first)
             if not proxies.looks_up(kinds, self._options):
                 proxies.between(self._stops, proxies.onwards(self._stops, self._options))
+        if first.host and (address := inet.number(first.host, 0, protocol_of(first))):
+            check_family(address, first)
         if first.nodns and first.host:
             inet.look_up(first.host, 0, protocol_of(first), first)  # a name is a mistake
+
+    @property
+    def cost(self) -> int:
+        """Descriptors for each client: its own, the target's, and a pipe for each direction."""
+        if self._options.udp:
+            return 2 if self._stops else 1  # a proxy's relay goes with a connection to that
+        return 6
 
     def attend(self, client: Endpoint) -> Relayed:
         return Relayed(self._loop, self, client, self._say)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pync import dial
 from pync.interrupts import Instead
 from pync.mode import Mode, hand_over
-from pync.stream import Endpoint, Ends, Listener, Peer
+from pync.stream import NEVER, Endpoint, Ends, Listener, Peer
 
 if TYPE_CHECKING:
     from pync.broker import Broker
@@ -121,25 +121,27 @@ class Server(Mode):
         )
         self._admit_all(listener, attend)
 
-    def _attend_all(self, listener: Listener, attend: Attend) -> None:
+    def _attend_all(self, listener: Listener, attend: Attend, cost: int = 0) -> None:
         """All that come, with somebody to take what it sends for each."""
         listener.drops = self._tell_of_drop
-        self._admit_all(listener, attend)
+        self._admit_all(listener, attend, cost)
 
     def _tell_of_drop(self, peer: Peer) -> None:
         self._say(f"datagrams of {peer} are dropped: it takes none")
 
-    def _admit_all(self, listener: Listener, attend: Attend) -> None:
+    def _admit_all(self, listener: Listener, attend: Attend, cost: int = 0) -> None:
+        """cost: descriptors for each; 0 if it takes no more than its own connection."""
         from pync.hub import Hub
-        from pync.transports.descriptors import raise_limit
+        from pync.transports.descriptors import enough_for, raise_limit
 
         def welcome(endpoint: Endpoint) -> Attendance:
             self._welcome(endpoint)
             return attend(endpoint)
 
         raise_limit()
-        most = self._options.most_clients
-        hub = Hub(self._loop, listener, welcome, self._environment.complain, most)
+        most, affordable = self._options.most_clients, enough_for(cost) if cost else NEVER
+        complain = self._environment.complain
+        hub = Hub(self._loop, listener, welcome, complain, most, affordable)
         self._run_in_order(hub)
 
     def _attend_one(self, listener: Listener, attend: Attend) -> None:
@@ -149,18 +151,18 @@ class Server(Mode):
 
     def _serve_as_relay(self, relay: Relay, listener: Listener) -> None:
         try:
-            self._attend_as_asked(listener, relay.attend)
+            self._attend_as_asked(listener, relay.attend, relay.cost)
         finally:
             relay.close()
 
     def _serve_with_programs(self, jobs: Jobs, listener: Listener) -> None:
         jobs.warn()
-        self._attend_as_asked(listener, jobs.attend)
+        self._attend_as_asked(listener, jobs.attend, jobs.COST)
         jobs.check()
 
-    def _attend_as_asked(self, listener: Listener, attend: Attend) -> None:
+    def _attend_as_asked(self, listener: Listener, attend: Attend, cost: int) -> None:
         if self._options.keep_open:
-            self._attend_all(listener, attend)
+            self._attend_all(listener, attend, cost)
         else:
             self._attend_one(listener, attend)
 

@@ -449,6 +449,10 @@ def test_a_target_is_read_as_it_is_meant(text: str, target: Target, shown: str) 
         ("--relay host:80 -X http 0", "--relay and --proxy-type need a proxy on the way"),
         ("--relay host:80 --proxy-protocol v3 0", "--proxy-protocol: 'v3' is not one of"),
         ("--proxy-protocol v1 0", "--proxy-protocol needs --relay"),
+        ("-4 --relay [::1]:80 0", "--relay: --ipv4 and ::1 are of different families, and"),
+        ("-6n --relay 127.0.0.1:80 0", "--relay: --ipv6 and 127.0.0.1 are of different families"),
+        ("-u6 --relay 127.0.0.1:80 0", "--relay: --ipv6 and 127.0.0.1 are of different families"),
+        ("-6 --relay h:80 -x 127.0.0.1 0", "--relay: --ipv6 and 127.0.0.1 are of different"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_opened(line: str, why: str) -> None:

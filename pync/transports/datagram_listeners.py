@@ -223,7 +223,7 @@ class ManyPeersListener(DatagramListener):
     """Gives an endpoint for each peer that sends, all on the one socket.
 
     Nobody says goodbye here, so the table of peers is bounded: a new one pushes out the
-    one that has been silent longest, if no other bound was asked for.
+    one that has been silent longest.  most: that bound; NEVER if somebody else sees to it.
 
     An inbox that is full stops the reading, and then the kernel drops, as datagrams may be.
     So nothing is lost to somebody who has to make a pause.  Where each peer's datagrams
@@ -241,9 +241,12 @@ class ManyPeersListener(DatagramListener):
         places: tuple[str, ...],
         name: Callable[[Address], Peer],
         clean_up: Callable[[], None] = lambda: None,
+        *,
+        most: float = PEERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(sock, places, name, clean_up)
+        self._most = most
         self._clock = clock
         self._inboxes: dict[Address, Inbox] = {}  # the longest silent first
         self._latest: Inbox | None = None
@@ -278,7 +281,7 @@ class ManyPeersListener(DatagramListener):
             self.drops(self._name(address))
 
     def _newcomer(self, datagram: bytes, address: Address, peer: Peer) -> Endpoint:
-        if self.wanted == NEVER and len(self._inboxes) >= self.PEERS:
+        if len(self._inboxes) >= self._most:
             self._inboxes.pop(next(iter(self._inboxes))).expire()
         inbox = self._inboxes[address] = Inbox(self._clock)
         inbox.put(datagram)
@@ -292,5 +295,9 @@ class ManyPeersListener(DatagramListener):
         inbox.clear()
 
 
-def kind_of_listener(options: Options) -> type[DatagramListener]:
-    return ManyPeersListener if options.keep_open else FirstPeerListener
+def kind_of_listener(options: Options) -> Callable[..., DatagramListener]:
+    if not options.keep_open:
+        return FirstPeerListener
+    if options.most_clients < NEVER:
+        return partial(ManyPeersListener, most=NEVER)
+    return ManyPeersListener

@@ -19,6 +19,9 @@ else:
 WINDOWS_LIMIT = 512  # sockets that select takes there
 MANY = 1 << 20  # where there is no limit
 
+# Descriptors that come and go: a program's own ends while it starts, those of look-ups.
+SPARE = 4
+
 PIPE_USUAL, PIPE_LARGE = 1 << 16, 1 << 20
 
 
@@ -84,6 +87,21 @@ def available(count: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def enough_for(cost: int) -> int:
+    """For how many clients there are descriptors if each takes `cost`; one at the least."""
+    return max(1, (raise_limit() - in_use() - SPARE) // cost)
+
+
+def in_use() -> int:
+    """How many descriptors are open, or where that cannot be told, how many are at the least."""
+    try:
+        return sum(1 for _ in os.scandir("/dev/fd"))
+    except OSError:
+        lowest_free = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest_free)
+        return lowest_free
 
 
 @functools.cache

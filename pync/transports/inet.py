@@ -26,6 +26,7 @@ WELL_KNOWN = {
     "ntp": 123, "imap": 143, "ldap": 389, "https": 443, "imaps": 993, "pop3s": 995,
 }  # fmt: skip
 
+ANY_FAMILY = socket.AF_UNSPEC
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -126,6 +127,15 @@ def family_wanted(options: Options) -> int:
     if options.ipv4:
         return socket.AF_INET
     return socket.AF_INET6 if options.ipv6 else socket.AF_UNSPEC
+
+
+def number(host: str, port: int, protocol: str) -> InetAddress | None:
+    """The address that `host` is, of whatever family; None for a name."""
+    try:
+        found = socket.getaddrinfo(host, port, 0, KINDS[protocol], flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return None
+    return InetAddress(found[0][0], found[0][4], protocol)  # type: ignore[arg-type]
 
 
 def look_up(host: str | None, port: int, protocol: str, options: Options) -> list[InetAddress]:
