@@ -21,7 +21,7 @@ from pync.bypass import Conduit, SendFile, Splice
 from pync.errors import ConnectionLost, LocalError
 from pync.flow import Flow
 from pync.movers import Copy, choose_mover
-from pync.stream import Condition, EndOfStream, Peer, Sink, Source, WouldBlock
+from pync.stream import EndOfStream, Peer, Sink, Source, WouldBlock
 from pync.taps import Limit
 from pync.transports.datagram_listeners import Inbox
 from pync.transports.datagrams import DatagramSink, DatagramSource
@@ -574,7 +574,7 @@ def test_packets_that_are_there_are_written_together_where_there_are_none(
 
 
 def test_packets_that_come_while_the_sink_is_full_need_no_other_to_wake_them() -> None:
-    inbox, sink = Inbox(Condition()), MemoryPipe(200)
+    inbox, sink = Inbox(time.monotonic), MemoryPipe(200)
     moving = flow(inbox, sink)
     for packet in (b"1" * 150, b"2" * 50):
         inbox.put(packet)
