@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from pync.values import Login, Proxy, Target
 
+# Programs at a time for peers that may be nobody: a datagram names any sender.
+DATAGRAM_PROGRAMS = 64
+
 ACCESS = ("allow", "allowfile", "deny", "denyfile")
 
 
@@ -145,7 +148,9 @@ class Options(NamedTuple):
 
     @property
     def most_clients(self) -> float:
-        return float("inf") if self.max_conns is None else self.max_conns
+        if self.max_conns is not None:
+            return self.max_conns
+        return DATAGRAM_PROGRAMS if self.command and self.udp else float("inf")
 
     @property
     def connect_limit(self) -> float | None:

@@ -6,13 +6,16 @@ finds it.  Nothing tells then that the client has gone, so it is asked from time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from pync import proxies
+from pync.access import canonical
 from pync.combinations import OF_A_SERVER
 from pync.connecting import Connecting
 from pync.dial import DATAGRAM_PEER_IDLE, REPLY_WAIT
+from pync.doorkeeper import LOCALHOST
 from pync.endings import Terms
 from pync.environment import Environment
 from pync.errors import NetworkError, PyncError, UsageError
@@ -22,14 +25,16 @@ from pync.opening import PATIENCE, Layer, Maker, Opening, cut
 from pync.options import Options, listed, option_name
 from pync.proxies import Hop
 from pync.reaching import Performance, Script, connect, find
-from pync.stream import NEVER, Endpoint, WouldBlock
+from pync.stream import NEVER, Endpoint, Peer, WouldBlock
 from pync.transports import inet
 from pync.transports.inet import InetAddress
+from pync.transports.ourselves import leads_to
 from pync.transports.resolver import Resolver, owner
 from pync.tunnel import Tunnel
 from pync.values import Target
 from pync.wire.proxy_protocol import VERSIONS, Announcement, Connection
 
+OURSELVES = "is where we listen ourselves: clients would be led round for ever"
 ATTENTION = 0.5  # seconds after which a client that has gone is noticed
 OF_INET = ("ipv4", "ipv6", "tos", "ttl", "min_ttl", "tcp_keepalive")
 OF_CLIENTS = ("listen", "ssl", "ssl_cert", "ssl_key", "ssl_client_ca", "ssl_alpn", "ssl_ciphers")
@@ -105,6 +110,7 @@ class Relay:
         self._loop = loop
         self._options = for_target(options, options.relay)
         self._say = say
+        self._places: Sequence[str] = ()
         self._resolver = Resolver(loop)
         self._stops = proxies.stops(self._options, environment)
         kinds = [stop.kind for stop in self._stops]
@@ -125,6 +131,23 @@ class Relay:
         if first.nodns and first.host:
             inet.look_up(first.host, 0, protocol_of(first), first)  # a name is a mistake
 
+    def refuse_ourselves(self, places: Sequence[str]) -> None:
+        """Raise UsageError if it leads to where we listen, for ever; later that is told of."""
+        self._places = places
+        first = proxies.reaching(self._stops[0], self._options) if self._stops else self._options
+        if first.path and os.path.realpath(first.path) in map(os.path.realpath, places):
+            raise UsageError(f"--relay: {first.path} {OURSELVES}")
+        hosts = LOCALHOST if canonical(first.host or "") == "localhost" else [first.host or ""]
+        known = (inet.number(host, int(first.port or 0), protocol_of(first)) for host in hosts)
+        self._look_for_ourselves(filter(None, known))
+
+    def _look_for_ourselves(self, addresses: Iterable[Peer]) -> None:
+        for address in addresses:
+            if not isinstance(address, InetAddress):
+                continue
+            if any(leads_to(address, place) for place in self._places):
+                raise UsageError(f"--relay: {address} {OURSELVES}")
+
     @property
     def cost(self) -> int:
         """Descriptors for each client: its own, the target's, and a pipe for each direction."""
@@ -144,6 +167,7 @@ class Relay:
             first = proxies.reaching(self._stops[0], self._options)
         search = partial(self._resolver.look_up, owner=owner(client.peer))
         addresses = yield from find(first, search, self._loop.clock, deadline)
+        self._look_for_ourselves(addresses)
         connecting = Connecting(first, self._loop, say, addresses, deadline)
         makers = [*self._makers(hops, client)]
         open_endpoint = partial(self._open, makers)

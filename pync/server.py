@@ -151,6 +151,7 @@ class Server(Mode):
 
     def _serve_as_relay(self, relay: Relay, listener: Listener) -> None:
         try:
+            relay.refuse_ourselves(listener.places)
             self._attend_as_asked(listener, relay.attend, relay.cost)
         finally:
             relay.close()

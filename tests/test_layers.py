@@ -31,7 +31,8 @@ LAYERS = [
     """arguments flow transports.inet transports.datagram_listeners transports.program_ends
        wire.http.proxy wire.starttls""",
     """endings program_variables scan.trial staged
-       transports.process transports.resolver transports.tcp transports.udp transports.unix""",
+       transports.ourselves transports.process transports.resolver transports.tcp
+       transports.udp transports.unix""",
     "gateway gateway.parcels relayed rereading scan.doors scan.report session transports.knocker",
     """admission connecting gateway.datagram_relay dial opening reaching redial
        scan.again""",

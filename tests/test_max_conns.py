@@ -12,6 +12,7 @@ from authority import Authority
 from harness import NULL, PATIENCE, PIPE, Program
 from plain_peer import HERE, complaints, drain, ended_within, reset, silent, start
 from plain_tls import PlainTls, client_context
+from programs import programs
 from test_many_peers import client_of, stopped
 from test_tls_strangers import listening as listening_with_tls
 from test_tls_strangers import stranger_of
@@ -175,6 +176,21 @@ def test_as_many_peers_may_be_as_is_said() -> None:
                 if number % 50 == 0:  # a socket holds only so many
                     assert len(server.receive((turn - 1) * count + number)) % 50 == 0
         assert server.text().count("Connection received") == count
+
+
+@pytest.mark.parametrize(("options", "most"), [((), 64), (("--max-conns", "70"), 70)])
+def test_single_datagrams_start_so_many_programs(options: tuple[str, ...], most: int) -> None:
+    with start("-lukn", "-v", *options, "-e", "cat", HERE, "0") as server, ExitStack() as stack:
+        peers = [stack.enter_context(peer_of(server)) for _ in range(most + 5)]
+        for number, peer in enumerate(peers):
+            peer.send(b"%d" % number)
+            if number < most:
+                assert peer.recv(100) == b"%d" % number
+        server.expect("as many peers as may be")
+        assert len(programs(server, most)) == most
+        assert stopped(server) == [
+            "pync: there are as many peers as may be; datagrams of others are dropped"
+        ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from io import FileIO

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 from authority import Authority
 from gateway_talk import Tunnel, breaks, digest, duplex, receive, send_all, wait_for
-from harness import NULL, Program, descriptors, full_backlog
+from harness import NULL, Program, descriptors, free_port, full_backlog, needs_ipv6
 from plain_peer import (
     HERE,
     LITTLE,
     complaints,
     drain,
+    drain_until_any_end,
     drain_until_reset,
+    ended_within,
     flood,
     reset,
     silent,
@@ -461,3 +463,63 @@ def test_mistakes_are_told_before_anything_is_opened(line: str, why: str) -> Non
     assert (status, out) == (2, b"")
     assert err.startswith(f"pync: {why}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"--relay {HERE}:PORT {HERE} PORT",
+        f"-k --relay {HERE}:PORT PORT",
+        "-k --relay 127.0.0.2:PORT PORT",
+        f"--relay 0.0.0.0:PORT {HERE} PORT",
+        "--relay localhost:PORT 127.0.0.1 PORT",
+        "-4 --relay localhost:PORT PORT",
+        f"-u --relay {HERE}:PORT PORT",
+        f"--relay other:80 -x {HERE}:PORT PORT",
+        pytest.param("--relay [::1]:PORT PORT", marks=needs_ipv6),
+        "-U --relay unix:PATH PATH",
+        "-U --relay unix:PATH/../relay PATH",
+        "-uU --relay unix:@PORT @PORT",
+    ],
+)
+def test_a_relay_to_itself_is_refused(line: str, tmp_path: Path) -> None:
+    kind = socket.SOCK_DGRAM if "-u " in line else socket.SOCK_STREAM
+    words = line.replace("PORT", str(free_port(kind))).replace("PATH", f"{tmp_path}/relay")
+    with start("-l", *words.split()) as pync:
+        status, out, err = pync.finish()
+    assert (status, out) == (2, b"")
+    assert err.endswith(" is where we listen ourselves: clients would be led round for ever\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"--relay {HERE}:PORT 127.0.0.2 PORT",
+        "--relay 192.0.2.1:PORT PORT",
+        f"--relay {HERE}:1 PORT",
+    ],
+)
+def test_the_port_of_another_host_is_not_its_own(line: str) -> None:
+    with start("-lv", *line.replace("PORT", str(free_port())).split()) as pync:
+        pync.expect("Listening on .*\n")
+        assert not ended_within(pync, 0.3)
+
+
+def has_a_name_of_its_own() -> bool:
+    try:
+        return bool(socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET))
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_a_name_of_its_own(), reason="this machine's name has no address here")
+def test_a_name_that_turns_out_to_be_its_own_costs_its_client_alone() -> None:
+    port = free_port()
+    with start("-lkv4", "--relay", f"{socket.gethostname()}:{port}", f"{port}") as pync:
+        pync.expect("Listening on .*\n")
+        for _ in range(2):
+            with socket.create_connection((HERE, port), 10) as client:
+                assert drain_until_any_end(client) == (b"", "RST")
+        pync.expect("(pync: client .*is where we listen ourselves.*\n){1}")
+        assert pync.text().count("Connection received") == 2
