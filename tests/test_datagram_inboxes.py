@@ -18,6 +18,7 @@ from gateway_talk import wait_for
 from plain_peer import HERE, ended_within
 from programs import Room, alive, programs
 from rooms import DATAGRAMS
+from test_exec_many import stopped
 
 from pync.options import Options
 from pync.transports import transport_of
@@ -56,12 +57,13 @@ def test_a_program_that_does_not_read_silences_nobody_else(kind: str, served: Ro
         pour(stuck)
         server.expect(TIRED)
         assert ask(late, b"late\n").startswith(b"got late\n")
-        assert server.text().count("are dropped") == 1
+        assert stopped(server) == []
+    assert server.text().count("are dropped") == 1
 
 
 @each_kind
 def test_a_newcomer_is_heard_beside_a_program_that_does_not_read(kind: str, served: Room) -> None:
-    with served(kind, "-k", "-c", MOODY) as (_, join):
+    with served(kind, "-k", "-c", MOODY) as (server, join):
         stuck = join()
         stuck.send(b"x\n")
         pour(stuck)
@@ -69,6 +71,7 @@ def test_a_newcomer_is_heard_beside_a_program_that_does_not_read(kind: str, serv
             newcomer.bind("" if kind == "unix datagrams" else (HERE, 0))
             newcomer.connect(stuck.getpeername())
             assert ask(newcomer, b"late\n").startswith(b"got late\n")
+        assert stopped(server) == []
 
 
 def test_a_program_that_makes_a_pause_loses_nothing(served: Room, tmp_path: Path) -> None:
@@ -96,6 +99,7 @@ def test_a_program_that_reads_again_gets_what_comes_then(kind: str, served: Room
         os.killpg(program, signal.SIGCONT)
         while b"new" not in peer.recv(1 << 16):
             peer.send(b"new")
+        assert stopped(server) == []
 
 
 def test_a_program_that_does_not_read_is_not_kept_for_ever(served: Room) -> None:
