@@ -18,6 +18,7 @@ from pync.transports import standard_streams, transport_of
 if TYPE_CHECKING:
     from pync.doorkeeper import Doorkeeper, Reader
     from pync.endings import Terms
+    from pync.loop import Loop
 
 REPLY_WAIT = 1.0  # seconds of silence after which no more replies to a datagram are expected
 DATAGRAM_PEER_IDLE = 120.0  # seconds after which a peer that cannot say goodbye is forgotten
@@ -49,6 +50,12 @@ def doorkeeper(options: Options, complain: Callable[[str], None]) -> Doorkeeper 
     allow = Entries("--allow", options.allow, options.allowfile)
     deny = Entries("--deny", options.deny, options.denyfile)
     return Doorkeeper(allow, deny, reader_of_rules(options), complain)
+
+
+def stop_listening(loop: Loop, listener: Listener) -> None:
+    for fd in listener.descriptors:
+        loop.forget(fd)
+    listener.close()
 
 
 def listen(options: Options, door: Doorkeeper | None) -> Listener:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pync.admission import Admission
+from pync.dial import stop_listening
 from pync.errors import LocalError, NetworkError, OutOfDescriptors, PyncError
 from pync.loop import Loop
 from pync.stream import NEVER, Endpoint, Listener, Peer, WouldBlock
@@ -98,9 +99,7 @@ class Hub:
 
     def wind_up(self) -> None:
         """Admit no more, and be over when all have what is held for them, or soon."""
-        for fd in self._listener.descriptors:
-            self._loop.forget(fd)
-        self._listener.close()
+        stop_listening(self._loop, self._listener)
         self._until = self._loop.clock() + FAREWELL
         for member in self._members:
             member.attendance.wind_up()

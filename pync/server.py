@@ -107,9 +107,7 @@ class Server(Mode):
         accepting = dial.Accepting(listener)
         self._loop.run(accepting)
         assert accepting.endpoint
-        for fd in listener.descriptors:
-            self._loop.forget(fd)
-        listener.close()
+        dial.stop_listening(self._loop, listener)
         return accepting.endpoint
 
     def _serve(self, listener: Listener) -> None:

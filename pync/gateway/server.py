@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pync.access import TargetRule, TargetRules, read_target
 from pync.admission import Admission
+from pync.dial import stop_listening
 from pync.environment import Environment
 from pync.errors import Forbidden, NetworkError, PyncError, ResolveError, UsageError
 from pync.gateway.reaching import Way
@@ -108,9 +109,7 @@ class Turn:
     def take(self, visit: Visit) -> None:
         """Nobody else is let in any more."""
         self.visit = visit
-        for fd in self._listener.descriptors:
-            self._loop.forget(fd)
-        self._listener.close()
+        stop_listening(self._loop, self._listener)
 
 
 class ProxyServer:
@@ -196,9 +195,7 @@ class ProxyServer:
     def wind_up(self) -> None:
         """Admit no more, and be over when tunnels have given out what they hold, or soon."""
         assert self._listener
-        for fd in self._listener.descriptors:
-            self._loop.forget(fd)
-        self._listener.close()
+        stop_listening(self._loop, self._listener)
         self._until = self._loop.clock() + FAREWELL
         for visit in [*self._visits]:
             visit.wind_up()
